@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: MIT
+# Two commands are all a newcomer needs: `make run` and `make test`. The build itself is meson's.
+# All paths are relative, so that the folder may have any name.
+
+BUILD ?= build
+MESON_OPTIONS ?=
+
+.PHONY: help run test build deps bench install clean
+
+help:
+	@echo 'make run     install what is missing, build, run the example, show the result'
+	@echo 'make test    the same, for all tests'
+	@echo 'make build   build into ./$(BUILD)'
+	@echo 'make bench   measure, side by side with what else there is (bench/README.md)'
+	@echo 'make install DESTDIR=... install (meson install)'
+	@echo 'make clean   remove ./$(BUILD)'
+
+run: build
+	@scripts/run-example '$(BUILD)'
+
+test: build
+	@scripts/run-tests '$(BUILD)'
+
+build: deps
+	@scripts/build '$(BUILD)' $(MESON_OPTIONS)
+
+deps:
+	@scripts/install-deps
+
+bench: build
+	bench/run --build-dir '$(BUILD)'
+
+install: build
+	meson install -C '$(BUILD)'
+
+clean:
+	rm -rf '$(BUILD)'

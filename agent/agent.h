@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * agent - the map of the daemon: every part, made in order, taken down in reverse
+ *
+ * No part sees this struct; each is given what it needs when it is made.
+ *
+ * Threads: the loop's. Errors: negative errno with err saying what to do; agent_free() takes a
+ * half-made one.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "common/config.h"
+#include "common/error.h"
+
+struct agent_options {
+	char *socket_path;
+	char *state_dir; /* absolute */
+	struct config config;
+	int64_t idle_exit_seconds; /* end after that long without runs and clients; 0: never */
+};
+
+struct agent {
+	struct agent_options options;
+	int64_t started_us;
+	uv_loop_t loop;
+	int lock_fd; /* <state>/lock: one daemon per state folder */
+	int listen_fd; /* until the server has it */
+	char *git_helper; /* NULL: git is not recorded */
+	char *openapi_path; /* NULL: not installed */
+	char *supervisor_path;
+
+	struct store *store;
+	struct history *history;
+	uv_poll_t history_poll; /* history_fd() -> history_dispatch() */
+	struct watch *watch;
+	struct executor *executor;
+	struct run_manager *runs;
+	struct api *api;
+	struct http_server *server;
+
+	uv_signal_t terminate, interrupt;
+	uv_timer_t idle;
+	int64_t idle_since_us; /* boot clock; 0: busy */
+	bool stopping;
+	bool has_poll, has_signals, has_idle;
+};
+
+int agent_init(struct agent *agent, const struct agent_options *options, struct error *err);
+/* Until SIGTERM, SIGINT or idleness; runs go on without us. */
+void agent_run(struct agent *agent);
+void agent_release(struct agent *agent);

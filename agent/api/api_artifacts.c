@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/* api_artifacts - list, read and write a run's files; its snapshot as a tar */
+#include <string.h>
+#include <sys/stat.h>
+
+#include "api/api_internal.h"
+#include "api/pump.h"
+#include "capture/collect.h"
+#include "capture/snapshot.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/mem.h"
+#include "runs/work.h"
+#include "store/store.h"
+
+/* ---- list ---- */
+
+/* What is in the folders of a live run now, where history does not know it (better). */
+static void add_live(struct call *call, const char *prefix, struct artifacts *list)
+{
+	_cleanup_(closep) int dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
+	struct artifacts live = { 0 };
+
+	if (dirfd >= 0)
+		collect_list_live(dirfd, &live);
+	for (size_t i = 0; i < live.count; i++) {
+		const struct artifact *item = &live.items[i];
+
+		if (!strncmp(item->path, prefix, strlen(prefix)) && !artifacts_find(list, item->path))
+			artifacts_add(list, item->path, item->size, NULL, item->modified_us);
+	}
+	artifacts_release(&live);
+	artifacts_sort(list);
+}
+
+void artifacts_list(struct call *call)
+{
+	const char *prefix = http_request_query(call->request, "prefix");
+	struct artifacts list = { 0 };
+	struct json *array;
+	int r = history_artifacts_list(call->api->options.history, call->run_id, prefix, &list);
+
+	if (r < 0) {
+		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
+		return;
+	}
+	if (run_manager_is_live(call->api->options.runs, call->run_id))
+		add_live(call, prefix ? prefix : "", &list);
+	array = json_new_array();
+	for (size_t i = 0; i < list.count; i++)
+		json_append(array, artifact_json(call->run_id, &list.items[i]));
+	artifacts_release(&list);
+	api_reply_json(call, 200, array);
+}
+
+/* ---- read ---- */
+
+struct range {
+	uint64_t first, last;
+};
+
+static bool parse_offset(const char **text, uint64_t *ret)
+{
+	char *end;
+
+	if (**text < '0' || **text > '9')
+		return false;
+	errno = 0;
+	*ret = strtoull(*text, &end, 10);
+	*text = end;
+	return !errno;
+}
+
+/* "bytes=5-9", "bytes=5-", "bytes=-3". 1: a range; 0: none that we honour (the whole is sent then, as
+ * RFC 9110 allows); -ERANGE: beyond the end. */
+static int parse_range(const char *header, uint64_t size, struct range *ret)
+{
+	bool has_first, has_last;
+
+	if (!header || strncmp(header, "bytes=", 6))
+		return 0;
+	header += 6;
+	*ret = (struct range){ 0, size - 1 };
+	has_first = parse_offset(&header, &ret->first);
+	if (*header++ != '-')
+		return 0;
+	has_last = parse_offset(&header, &ret->last);
+	if (*header || (!has_first && !has_last))
+		return 0;
+	if (!has_first) {
+		ret->first = ret->last >= size ? 0 : size - ret->last;
+		if (!ret->last || !size)
+			return -ERANGE;
+		ret->last = size - 1;
+	} else if (!has_last || ret->last >= size) {
+		ret->last = size - 1;
+	}
+	if (ret->first >= size)
+		return -ERANGE;
+	return ret->first > ret->last ? 0 : 1;
+}
+
+static void reply_file(struct call *call, int fd, uint64_t size, char ***headers)
+{
+	struct range range;
+	int r = parse_range(http_request_header(call->request, "Range"), size, &range);
+
+	if (r < 0) {
+		close(fd);
+		api_fail(call, r, "Range", "the range is beyond the end (%llu bytes)",
+			(unsigned long long)size);
+		return;
+	}
+	strv_add(headers, "Accept-Ranges: bytes");
+	call->answered = true;
+	if (r == 0) {
+		http_reply_file(call->request, 200, "application/octet-stream", fd, 0, size, *headers);
+		return;
+	}
+	strv_addf(headers, "Content-Range: bytes %llu-%llu/%llu", (unsigned long long)range.first,
+		(unsigned long long)range.last, (unsigned long long)size);
+	http_reply_file(call->request, 206, "application/octet-stream", fd, range.first,
+		range.last - range.first + 1, *headers);
+}
+
+static int open_live(struct call *call, int *ret_fd, uint64_t *ret_size)
+{
+	_cleanup_(closep) int dirfd = -EBADF;
+	struct stat st;
+	int r;
+
+	if (!run_manager_is_live(call->api->options.runs, call->run_id))
+		return -ENOENT;
+	dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
+	if (dirfd < 0)
+		return dirfd;
+	r = collect_open_live(dirfd, call->rest, ret_fd);
+	if (r < 0)
+		return r;
+	if (fstat(*ret_fd, &st) < 0) {
+		r = -errno;
+		*ret_fd = fd_close(*ret_fd);
+		return r;
+	}
+	*ret_size = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int open_stored(struct call *call, int *ret_fd, uint64_t *ret_size, char ***headers)
+{
+	struct artifact artifact = { 0 };
+	char digest[DIGEST_HEX_SIZE + 1];
+	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
+
+	if (r < 0)
+		return r;
+	free(artifact.path);
+	digest_format(&artifact.digest, digest);
+	strv_addf(headers, "ETag: \"sha256:%s\"", digest);
+	r = store_open_blob(call->api->options.store, &artifact.digest, ret_fd, ret_size);
+	return r == -ENOENT ? -EBADMSG : r;
+}
+
+void artifacts_read(struct call *call)
+{
+	_cleanup_(strv_freep) char **headers = NULL;
+	uint64_t size;
+	int fd;
+	int r = open_stored(call, &fd, &size, &headers);
+
+	if (r == -ENOENT)
+		r = open_live(call, &fd, &size);
+	if (r == -ENOENT || r == -ELOOP)
+		api_fail(call, -ENOENT, "path", "%s has no artifact \"%.300s\"; `amlctl files %s` lists them",
+			call->run_id, call->rest, call->run_id);
+	else if (r < 0)
+		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
+	else
+		reply_file(call, fd, size, &headers);
+}
+
+/* ---- write ---- */
+
+static int write_piece(struct http_request *request, const void *data, size_t size)
+{
+	struct call *call = http_request_user_data(request);
+	int r = store_writer_write(call->writer, data, size);
+
+	if (r < 0)
+		api_fail(call, r, NULL, "cannot store the artifact: %s", strerror(-r));
+	return r;
+}
+
+void artifacts_write_begin(struct call *call)
+{
+	int r;
+
+	if (!path_is_inside(call->rest)) {
+		api_fail(call, -EINVAL, "path", "path: \"%.300s\" must be relative, without \"..\"",
+			call->rest);
+		return;
+	}
+	r = store_writer_begin(call->api->options.store, &call->writer);
+	if (r < 0) {
+		api_fail(call, r, NULL, "cannot store the artifact: %s", strerror(-r));
+		return;
+	}
+	http_request_set_body(call->request, write_piece);
+}
+
+struct put {
+	struct call *call;
+	struct work work;
+	struct artifact artifact;
+	int result;
+};
+
+static void put_on_thread(struct work *work)
+{
+	struct put *put = container_of(work, struct put, work);
+
+	put->result = store_writer_commit(
+		put->call->writer, &put->artifact.digest, &put->artifact.size);
+	put->call->writer = NULL;
+}
+
+static void put_in_history(void *data, const struct run_record *record, const struct error *err)
+{
+	struct put *put = data;
+
+	if (record)
+		api_reply_json(put->call, 201, artifact_json(record->run_id, &put->artifact));
+	else
+		api_reply_error(put->call, err);
+	free(put->artifact.path);
+	free(put);
+}
+
+static void put_done(struct work *work)
+{
+	struct put *put = container_of(work, struct put, work);
+	struct call *call = put->call;
+	struct artifacts list = { &put->artifact, 1, 1 };
+
+	if (put->result >= 0) {
+		put->artifact.modified_us = clock_utc();
+		run_manager_put_artifacts(
+			call->api->options.runs, call->run_id, &list, put_in_history, put);
+		return;
+	}
+	api_fail(call, put->result, NULL, "cannot store the artifact: %s", strerror(-put->result));
+	free(put->artifact.path);
+	free(put);
+}
+
+void artifacts_write(struct call *call)
+{
+	struct put *put = NEW(struct put);
+
+	put->call = call;
+	put->artifact.path = mem_strdup(call->rest);
+	work_queue(call->api->options.loop, &put->work, put_on_thread, put_done);
+}
+
+void artifacts_write_end(struct call *call)
+{
+	if (call->writer)
+		store_writer_abort(call->writer);
+}
+
+/* ---- the snapshot ---- */
+
+static ssize_t read_tar(void *source, char *to, size_t size)
+{
+	return snapshot_tar_read(source, to, size);
+}
+
+static void close_tar(void *source)
+{
+	snapshot_tar_close(source);
+}
+
+void snapshots_read(struct call *call)
+{
+	struct api_options *options = &call->api->options;
+	struct run_record record;
+	struct snapshot_tar *tar = NULL;
+	struct digest id;
+	int r = run_manager_get(options->runs, call->run_id, &record);
+
+	if (r >= 0) {
+		r = record.snapshot_id ? digest_parse(record.snapshot_id, &id) : -ENOENT;
+		run_record_release(&record);
+	}
+	if (r >= 0)
+		r = snapshot_tar_open(options->store, &id, &tar);
+	if (r < 0) {
+		api_fail(call, r == -EINVAL ? -EBADMSG : r, NULL, "cannot read the snapshot: %s",
+			strerror(-r));
+		return;
+	}
+	call->answered = true;
+	pump_reply(options->loop, call->request, "application/x-tar", read_tar, close_tar, tar);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* routes - the whole API on one page: method, path, handler; see docs/api.md */
+#include <string.h>
+
+#include "api/api_internal.h"
+#include "common/mem.h"
+#include "common/strbuf.h"
+
+static const char *const list_queries[] = { "experiment_name", "status", "tag", "limit", "before",
+	NULL };
+static const char *const show_queries[] = { "wait", NULL };
+static const char *const log_queries[] = { "follow", "offset", NULL };
+static const char *const artifact_queries[] = { "prefix", NULL };
+
+/* clang-format off */
+static const struct route routes[] = {
+	{ "POST",   "/v1/runs",                       .handle = runs_submit },
+	{ "GET",    "/v1/runs",                       .handle = runs_list, .queries = list_queries },
+	{ "GET",    "/v1/runs/{id}",                  .handle = runs_show, .end = runs_show_end, .queries = show_queries },
+	{ "PATCH",  "/v1/runs/{id}",                  .handle = runs_patch },
+	{ "DELETE", "/v1/runs/{id}",                  .handle = runs_delete },
+	{ "POST",   "/v1/runs/{id}/cancel",           .handle = runs_cancel },
+	{ "GET",    "/v1/runs/{id}/logs/{rest}",      .handle = logs_read, .queries = log_queries },
+	{ "GET",    "/v1/runs/{id}/artifacts",        .handle = artifacts_list, .queries = artifact_queries },
+	{ "GET",    "/v1/runs/{id}/artifacts/{rest}", .handle = artifacts_read },
+	{ "PUT",    "/v1/runs/{id}/artifacts/{rest}", .handle = artifacts_write, .begin = artifacts_write_begin, .end = artifacts_write_end },
+	{ "GET",    "/v1/runs/{id}/snapshot",         .handle = snapshots_read },
+	{ "GET",    "/v1/experiments",                .handle = node_experiments },
+	{ "GET",    "/v1/status",                     .handle = node_status },
+	{ "GET",    "/v1/openapi.yaml",               .handle = node_openapi },
+	{ "GET",    "/healthz",                       .handle = node_health },
+};
+/* clang-format on */
+
+/* A part in braces takes one segment, {rest} all that is left. Fills in where they begin. */
+static bool matches(const char *pattern, const char *path, const char **id, size_t *id_size,
+	const char **rest)
+{
+	*id = *rest = NULL;
+	while (*pattern) {
+		if (!strcmp(pattern, "{rest}")) {
+			*rest = path;
+			return *path;
+		}
+		if (!strncmp(pattern, "{id}", 4)) {
+			*id = path;
+			*id_size = strcspn(path, "/");
+			if (!*id_size)
+				return false;
+			path += *id_size;
+			pattern += 4;
+		} else if (*pattern++ != *path++) {
+			return false;
+		}
+	}
+	return !*path;
+}
+
+static int decode_parts(const char *id, size_t id_size, const char *rest, char **ret_id,
+	char **ret_rest)
+{
+	_cleanup_(freep) char *raw = id ? mem_strndup(id, id_size) : NULL;
+	_cleanup_(freep) char *name = NULL;
+	int r = 0;
+
+	if (raw)
+		r = http_percent_decode(raw, &name);
+	if (r >= 0 && rest)
+		r = http_percent_decode(rest, ret_rest);
+	if (r >= 0)
+		*ret_id = TAKE(name);
+	return r;
+}
+
+const struct route *route_find(const char *method, const char *path, char **ret_id, char **ret_rest,
+	int *ret_error)
+{
+	/* HEAD is GET without the body; the transport leaves that out. */
+	const char *wanted = strcmp(method, "HEAD") ? method : "GET";
+
+	*ret_error = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		const char *id, *rest;
+		size_t id_size = 0;
+
+		if (strcmp(routes[i].method, wanted) ||
+			!matches(routes[i].path, path, &id, &id_size, &rest))
+			continue;
+		*ret_error = decode_parts(id, id_size, rest, ret_id, ret_rest);
+		return &routes[i];
+	}
+	return NULL;
+}
+
+char *route_methods(const char *path)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+
+	for (size_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		const char *id, *rest;
+		size_t id_size = 0;
+
+		if (matches(routes[i].path, path, &id, &id_size, &rest))
+			strbuf_addf(&out, "%s%s", out.size ? ", " : "", routes[i].method);
+	}
+	return out.size ? strbuf_steal(&out) : NULL;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* snapshot_read - the files of a list that are not known yet; see snapshot_read.h */
+#include "capture/snapshot_read.h"
+
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "capture/folder.h"
+#include "capture/parallel.h"
+#include "common/mem.h"
+#include "store/store.h"
+
+/* The first reading, and five more. The pauses grow from 1 ms to 256 ms: a third of a second in all. */
+#define ATTEMPTS 6
+#define PAUSE_GROWTH 4
+
+/* Files worth a thread more. */
+#define FILES_WORTH 8
+
+struct reader {
+	struct store_batch *batch;
+	const struct walk *walk;
+	struct snapshot_item **items;
+	struct folder_cursor cursors[PARALLEL_WORKERS_MAX];
+	atomic_ullong read;
+};
+
+static int open_item(struct folder_cursor *cursor, const char *path)
+{
+	const char *name;
+	int dirfd = folder_cursor_parent(cursor, path, &name);
+	int fd;
+
+	if (dirfd < 0)
+		return dirfd;
+	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* -EAGAIN: it changed meanwhile, or is no regular file any more. */
+static int read_once(struct store_batch *batch, int fd, struct snapshot_item *item)
+{
+	struct file_stamp before, after;
+	struct digest digest;
+	struct stat st;
+	uint64_t size;
+	int r;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	before = file_stamp_of(&st);
+	if (!S_ISREG(st.st_mode))
+		return -EAGAIN;
+	r = store_batch_put_fd(batch, fd, &digest, &size);
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	after = file_stamp_of(&st);
+	if (!file_stamp_equal(&before, &after) || size != after.size)
+		return -EAGAIN;
+	item->entry->stamp = after;
+	item->digest = digest;
+	item->state = ITEM_KNOWN;
+	return 0;
+}
+
+static int attempt(
+	struct reader *reader, struct folder_cursor *cursor, struct snapshot_item *item, const char *path)
+{
+	_cleanup_(closep) int fd = open_item(cursor, path);
+
+	if (fd == -ENOENT) {
+		item->state = ITEM_GONE;
+		return 0;
+	}
+	/* A link or a socket stands there now, or a folder above is none any more. */
+	if (fd == -ELOOP || fd == -ENXIO || fd == -ENOTDIR)
+		return -EAGAIN;
+	return fd < 0 ? fd : read_once(reader->batch, fd, item);
+}
+
+static void pause_for(long ms)
+{
+	struct timespec rest = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 };
+
+	while (nanosleep(&rest, &rest) < 0 && errno == EINTR)
+		;
+}
+
+static int fail(const struct reader *reader, int r, const struct snapshot_item *item, struct error *err)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+
+	walk_show_path(&path, item->dir->path, item->entry->name);
+	if (r == -EAGAIN)
+		return error_set(err, -EBUSY, path.data,
+			"\"%s\" changes all the time while it is read: wait until nothing writes to it, or "
+			"list it in %s",
+			path.data, reader->walk->advice);
+	if (r == -EACCES || r == -EPERM)
+		return error_set(err, -EACCES, path.data,
+			"no permission to read \"%s\": change that (chmod u+r), or list it in %s",
+			path.data, reader->walk->advice);
+	return error_errno(err, r, path.data, "cannot store \"%s\"", path.data);
+}
+
+static int read_step(void *context, unsigned worker, size_t number, struct error *err)
+{
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+	struct reader *reader = context;
+	struct snapshot_item *item = reader->items[number];
+	struct folder_cursor *cursor = &reader->cursors[worker];
+	long pause_ms = 1;
+	int r = -EAGAIN;
+
+	snapshot_item_path(item, &path);
+	for (int i = 0; r == -EAGAIN && i < ATTEMPTS; i++) {
+		if (i) {
+			pause_for(pause_ms);
+			pause_ms *= PAUSE_GROWTH;
+		}
+		r = attempt(reader, cursor, item, path.data);
+	}
+	if (r < 0)
+		return fail(reader, r, item, err);
+	if (item->state == ITEM_KNOWN)
+		atomic_fetch_add(&reader->read, 1);
+	return 0;
+}
+
+static size_t gather(struct snapshot_list *list, struct snapshot_item **items)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		if (list->items[i].state == ITEM_UNREAD)
+			items[count++] = &list->items[i];
+	return count;
+}
+
+int snapshot_read(struct store_batch *batch, int root_fd, const struct walk *walk,
+	struct snapshot_list *list, uint64_t *ret_read, struct error *err)
+{
+	_cleanup_(freep) struct snapshot_item **items =
+		mem_alloc((list->count + 1) * sizeof(*items));
+	struct reader reader = { .batch = batch, .walk = walk, .items = items };
+	struct parallel parallel = {
+		.count = gather(list, items),
+		.grain = 4,
+		.worth = FILES_WORTH,
+		.step = read_step,
+		.context = &reader,
+	};
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(reader.cursors); i++)
+		reader.cursors[i] = (struct folder_cursor)FOLDER_CURSOR_INIT(root_fd);
+	r = parallel_run(&parallel, err);
+	for (size_t i = 0; i < ARRAY_SIZE(reader.cursors); i++)
+		folder_cursor_release(&reader.cursors[i]);
+	if (r < 0)
+		return r;
+	*ret_read = atomic_load(&reader.read);
+	return 0;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * history - the memory of runs: SQLite, WAL, one writer thread
+ *
+ * The only folder that sees sqlite3. Writes are queued and carried out by one thread that groups
+ * all that waits into one transaction: a hundred submits cost a few fsyncs. A write is told `done`
+ * once it is committed: with HISTORY_DURABLE the commit was fsynced (synchronous=FULL), with
+ * HISTORY_SOON it survives a crash of the process but a loss of power may take it back (used only
+ * for states that the run directory can tell better). Writes are carried out in the order queued.
+ *
+ * `done` is called by history_dispatch(), on the thread that calls that: poll history_fd() for
+ * reading and call it then. Reads use a second connection, on the caller's thread, and see what was
+ * committed; they are short. No loop in here.
+ *
+ * The schema has a version (PRAGMA user_version); an older one is migrated at open, a newer one is
+ * refused with -EPROTONOSUPPORT and left untouched.
+ *
+ * Threads: all calls from one thread (the loop's); the writer thread is inside.
+ * Errors:  negative errno: -ENOENT, -EEXIST, -ENOSPC, -EIO, -EBADMSG (damaged database)...
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/artifact.h"
+#include "common/cleanup.h"
+#include "common/digest.h"
+#include "common/error.h"
+#include "common/run_state.h"
+#include "common/strv.h"
+
+struct history;
+
+/* What is known of a run: the record users see, plus what the daemon needs after a restart. */
+struct run_record {
+	char *run_id;
+	char *experiment_name;
+	char *display_name; /* NULL: none */
+	char *target;
+	char *submitted_by; /* user name */
+	uid_t owner;
+	enum run_state state;
+	enum run_cause cause;
+	char *error_message;                             /* NULL: no error */
+	int64_t created_us, queued_us, start_us, end_us; /* UTC; 0: not known */
+	int exit_code;                                   /* -1: none */
+	int signal;                                      /* 0: none */
+	char **warnings;                                 /* strv */
+	char *snapshot_id;                               /* "sha256:..." */
+	struct pairs tags;
+	struct pairs properties;
+	char *definition; /* JSON text of run_definition */
+	bool used_known;  /* the four below are known */
+	int64_t wall_us, user_us, system_us, peak_bytes;
+	char *interpreter_path; /* NULL: not known (yet) */
+	char *interpreter_version;
+	char *parent_run_id; /* NULL: none */
+	char *boot_id;       /* of the boot in which it was prepared; NULL: never was */
+};
+
+void run_record_copy(const struct run_record *record, struct run_record *ret);
+void run_record_release(struct run_record *record);
+
+int history_open(const char *path, struct history **ret, struct error *err);
+/* Carries out what is queued, tells nobody, closes. NULL is fine. */
+void history_close(struct history *history);
+
+int history_fd(const struct history *history);
+void history_dispatch(struct history *history);
+
+enum history_durability { HISTORY_SOON, HISTORY_DURABLE };
+
+/* result: 0, or a negative errno; then nothing of this write was done. done may be NULL. */
+typedef void (*history_done)(void *data, int result);
+
+/* The record is copied, tags and properties included. -EEXIST when the id is taken. */
+void history_insert(struct history *history, const struct run_record *record,
+	enum history_durability durability, history_done done, void *data);
+/* Replace all but tags and the display name (those change through history_patch() alone);
+ * properties are added, never changed. */
+void history_update(struct history *history, const struct run_record *record,
+	enum history_durability durability, history_done done, void *data);
+/* The same and the run's artifacts, in one transaction: all or nothing. Artifacts that were there
+ * under the same path are replaced, others stay. */
+void history_finish(struct history *history, const struct run_record *record,
+	const struct artifacts *artifacts, history_done done, void *data);
+/* Set one artifact, durably (PUT, the git patch). */
+void history_put_artifacts(struct history *history, const char *run_id,
+	const struct artifacts *artifacts, history_done done, void *data);
+/* Tags (may be NULL): a NULL value removes one. display_name: NULL leaves it, "" removes it.
+ * Durable. */
+void history_patch(struct history *history, const char *run_id, const struct pairs *tags,
+	const char *display_name, history_done done, void *data);
+/* The record, its tags, properties and artifacts (blobs stay). Durable. */
+void history_delete(struct history *history, const char *run_id, history_done done, void *data);
+
+/* Reads. -ENOENT when there is none. */
+int history_get(struct history *history, const char *run_id, struct run_record *ret);
+/* The run whose id is this, or the only one whose id begins so, or the newest for "latest".
+ * -ENOTUNIQ when several begin so. */
+int history_resolve(struct history *history, const char *name, char **ret_run_id);
+
+struct history_query {
+	const char *experiment_name; /* NULL: any */
+	char *const *states;         /* names, strv; NULL: any */
+	const char *tag_key;         /* NULL: any */
+	const char *tag_value;       /* NULL: any value of that key */
+	const char *before;          /* run id: only older ones; NULL: from the newest */
+	int64_t limit;               /* at least 1 */
+};
+
+struct run_record_list {
+	struct run_record *items;
+	size_t count;
+	size_t room;
+};
+
+/* Newest first (by the order of insertion). -ENOENT when `before` is not known. */
+int history_list(
+	struct history *history, const struct history_query *query, struct run_record_list *ret);
+/* All that are not over, oldest first: for recovery. */
+int history_list_live(struct history *history, struct run_record_list *ret);
+void run_record_list_release(struct run_record_list *list);
+
+/* By path, sorted as bytes; prefix NULL: all. */
+int history_artifacts_list(
+	struct history *history, const char *run_id, const char *prefix, struct artifacts *ret);
+int history_artifact_get(struct history *history, const char *run_id, const char *path,
+	struct artifact *ret); /* the caller frees ret->path */
+
+struct history_experiment {
+	char *name;
+	int64_t runs;
+	int64_t last_created_us;
+};
+
+struct history_experiments {
+	struct history_experiment *items;
+	size_t count;
+	size_t room;
+};
+
+/* By name. */
+int history_experiments_list(struct history *history, struct history_experiments *ret);
+void history_experiments_release(struct history_experiments *list);
+
+/* How many runs are in each state. */
+int history_count_states(struct history *history, int64_t ret[static RUN_STATE_COUNT]);

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/* history_read - runs, artifacts and counts from the database; see history.h */
+#include "history/history_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/mem.h"
+
+/* A read of more rows than this gives the pages it went through back at once. */
+#define MANY_ROWS 200
+
+static void after_rows(struct history *history, size_t count)
+{
+	if (count > MANY_ROWS)
+		sqlite3_db_release_memory(history->reader.handle);
+}
+
+static int read_pairs(struct history_db *db, const char *sql, int64_t seq, struct pairs *ret)
+{
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int r = history_prepare(db, sql, &statement);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 1, seq);
+	while ((r = history_step(statement)) > 0) {
+		GROW(ret->items, ret->count, ret->room);
+		ret->items[ret->count++] = (struct pair){
+			history_column_text(statement, 0),
+			history_column_text(statement, 1),
+		};
+	}
+	return r;
+}
+
+/* The row at which the statement stands, with its tags and properties. */
+static int read_record(struct history_db *db, sqlite3_stmt *statement, struct run_record *ret)
+{
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+	int64_t seq = sqlite3_column_int64(statement, 0);
+	int r = history_fields_read(statement, &record);
+
+	if (r == 0)
+		r = read_pairs(db, "SELECT key, value FROM tags WHERE seq = ?1 ORDER BY key", seq,
+			&record.tags);
+	if (r == 0)
+		r = read_pairs(db, "SELECT key, value FROM properties WHERE seq = ?1 ORDER BY key",
+			seq, &record.properties);
+	if (r < 0)
+		return r;
+	*ret = record;
+	record = (struct run_record){ 0 };
+	return 0;
+}
+
+int history_read_rows(struct history *history, sqlite3_stmt *statement, struct run_record_list *ret)
+{
+	_cleanup_(run_record_list_release) struct run_record_list list = { 0 };
+	int r;
+
+	while ((r = history_step(statement)) > 0) {
+		GROW(list.items, list.count, list.room);
+		r = read_record(&history->reader, statement, &list.items[list.count]);
+		if (r < 0)
+			return r;
+		list.count++;
+	}
+	if (r < 0)
+		return r;
+	after_rows(history, list.count);
+	*ret = list;
+	list = (struct run_record_list){ 0 };
+	return 0;
+}
+
+int history_get(struct history *history, const char *run_id, struct run_record *ret)
+{
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int r = history_prepare(&history->reader, history->get_sql, &statement);
+
+	if (r < 0)
+		return r;
+	history_bind_text(statement, 1, run_id);
+	r = history_step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	return read_record(&history->reader, statement, ret);
+}
+
+/* The run ids that this statement gives: one, none or several. */
+static int read_only_id(sqlite3_stmt *statement, char **ret_run_id)
+{
+	_cleanup_(freep) char *run_id = NULL;
+	int r = history_step(statement);
+
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	run_id = history_column_text(statement, 0);
+	r = history_step(statement);
+	if (r)
+		return r < 0 ? r : -ENOTUNIQ;
+	*ret_run_id = TAKE(run_id);
+	return 0;
+}
+
+static int resolve_prefix(struct history_db *db, const char *prefix, char **ret_run_id)
+{
+	_cleanup_(freep) char *end = history_prefix_end(prefix);
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int r;
+
+	if (!end)
+		return -ENOENT; /* "", or bytes that no run id has */
+	r = history_prepare(db,
+		"SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?2 LIMIT 2", &statement);
+
+	if (r < 0)
+		return r;
+	history_bind_text(statement, 1, prefix);
+	history_bind_text(statement, 2, end);
+	return read_only_id(statement, ret_run_id);
+}
+
+int history_resolve(struct history *history, const char *name, char **ret_run_id)
+{
+	struct history_db *db = &history->reader;
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int64_t seq;
+	int r = history_seq(db, name, &seq);
+
+	if (r == 0)
+		*ret_run_id = mem_strdup(name);
+	if (r != -ENOENT)
+		return r;
+	if (strcmp(name, "latest") != 0)
+		return resolve_prefix(db, name, ret_run_id);
+	r = history_prepare(db, "SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1", &statement);
+	return r < 0 ? r : read_only_id(statement, ret_run_id);
+}
+
+static void read_artifact(sqlite3_stmt *statement, struct artifact *ret)
+{
+	*ret = (struct artifact){
+		.path = history_column_text(statement, 0),
+		.size = (uint64_t)sqlite3_column_int64(statement, 1),
+		.modified_us = sqlite3_column_int64(statement, 3),
+	};
+	if (sqlite3_column_bytes(statement, 2) == DIGEST_SIZE)
+		memcpy(ret->digest.bytes, sqlite3_column_blob(statement, 2), DIGEST_SIZE);
+}
+
+#define ARTIFACTS "SELECT path, size, digest, modified_us FROM artifacts WHERE seq = ?1"
+
+/* Those that begin with prefix: a range, which the primary key gives in order. */
+static int select_artifacts(
+	struct history_db *db, const char *prefix, const char *end, sqlite3_stmt **ret)
+{
+	int r = history_prepare(db,
+		end ? ARTIFACTS " AND path >= ?2 AND path < ?3 ORDER BY path"
+		    : ARTIFACTS " AND path >= ?2 ORDER BY path",
+		ret);
+
+	if (r < 0)
+		return r;
+	history_bind_bytes(*ret, 2, prefix);
+	if (end)
+		history_bind_bytes(*ret, 3, end);
+	return 0;
+}
+
+int history_artifacts_list(
+	struct history *history, const char *run_id, const char *prefix, struct artifacts *ret)
+{
+	_cleanup_(artifacts_release) struct artifacts list = { 0 };
+	_cleanup_(freep) char *end = history_prefix_end(prefix ? prefix : "");
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int64_t seq;
+	int r = history_seq(&history->reader, run_id, &seq);
+
+	if (r == 0)
+		r = select_artifacts(&history->reader, prefix ? prefix : "", end, &statement);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 1, seq);
+	while ((r = history_step(statement)) > 0) {
+		GROW(list.items, list.count, list.room);
+		read_artifact(statement, &list.items[list.count++]);
+	}
+	if (r < 0)
+		return r;
+	after_rows(history, list.count);
+	*ret = list;
+	list = (struct artifacts){ 0 };
+	return 0;
+}
+
+int history_artifact_get(
+	struct history *history, const char *run_id, const char *path, struct artifact *ret)
+{
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int64_t seq;
+	int r = history_seq(&history->reader, run_id, &seq);
+
+	if (r < 0)
+		return r;
+	r = history_prepare(&history->reader, ARTIFACTS " AND path = ?2", &statement);
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 1, seq);
+	history_bind_bytes(statement, 2, path);
+	r = history_step(statement);
+	if (r <= 0)
+		return r < 0 ? r : -ENOENT;
+	read_artifact(statement, ret);
+	return 0;
+}
+
+int history_experiments_list(struct history *history, struct history_experiments *ret)
+{
+	_cleanup_(history_experiments_release) struct history_experiments list = { 0 };
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int r = history_prepare(&history->reader,
+		"SELECT e.name, e.runs, runs.created_us FROM (SELECT experiment_name AS name,"
+		" count(*) AS runs, max(seq) AS last FROM runs GROUP BY experiment_name) AS e"
+		" JOIN runs ON runs.seq = e.last ORDER BY e.name",
+		&statement);
+
+	if (r < 0)
+		return r;
+	while ((r = history_step(statement)) > 0) {
+		GROW(list.items, list.count, list.room);
+		list.items[list.count++] = (struct history_experiment){
+			.name = history_column_text(statement, 0),
+			.runs = sqlite3_column_int64(statement, 1),
+			.last_created_us = sqlite3_column_int64(statement, 2),
+		};
+	}
+	if (r < 0)
+		return r;
+	*ret = list;
+	list = (struct history_experiments){ 0 };
+	return 0;
+}
+
+int history_count_states(struct history *history, int64_t ret[static RUN_STATE_COUNT])
+{
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int64_t counts[RUN_STATE_COUNT] = { 0 };
+	int r = history_prepare(
+		&history->reader, "SELECT state, count(*) FROM runs GROUP BY state", &statement);
+
+	if (r < 0)
+		return r;
+	while ((r = history_step(statement)) > 0) {
+		const char *name = (const char *)sqlite3_column_text(statement, 0);
+		enum run_state state;
+
+		if (run_state_parse(name ? name : "", &state) < 0)
+			return -EBADMSG;
+		counts[state] = sqlite3_column_int64(statement, 1);
+	}
+	if (r < 0)
+		return r;
+	memcpy(ret, counts, sizeof(counts));
+	return 0;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/* http_request - one request, from its headers until it is over; see http_internal.h */
+#include "http/http_internal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/mem.h"
+
+/* Appended without a look for one of the same name: a client may send thousands. */
+static enum MHD_Result add_header(
+	void *data, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct pairs *headers = data;
+
+	(void)kind;
+	GROW(headers->items, headers->count, headers->room);
+	headers->items[headers->count++] = (struct pair){
+		mem_strdup(key),
+		mem_strdup(value ? value : ""),
+	};
+	return MHD_YES;
+}
+
+/* MHD ends the walk at MHD_NO. */
+static enum MHD_Result add_query(
+	void *data, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	struct http_request *request = data;
+	_cleanup_(freep) char *name = NULL;
+	_cleanup_(freep) char *text = NULL;
+
+	(void)kind;
+	if (request->queries.count == HTTP_QUERIES_MAX) {
+		http_reply_error(request, MHD_HTTP_BAD_REQUEST, "BadRequest",
+			"the URL has too many query parameters");
+		return MHD_NO;
+	}
+	if (http_percent_decode(key, &name) < 0 ||
+		http_percent_decode(value ? value : "", &text) < 0) {
+		http_reply_error(request, MHD_HTTP_BAD_REQUEST, "BadRequest",
+			"the URL's query has a bad %-escape; write a percent sign as %25");
+		return MHD_NO;
+	}
+	pairs_set(&request->queries, name, text);
+	return MHD_YES;
+}
+
+static struct http_connection *connection_of(struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info->socket_context;
+}
+
+struct http_request *http_request_new(struct http_server *server, struct MHD_Connection *mhd,
+	const char *url, const char *method, const char *version)
+{
+	struct http_request *request = NEW(struct http_request);
+	const char *length;
+
+	request->server = server;
+	request->file = -EBADF;
+	request->mhd = mhd;
+	request->connection = connection_of(mhd);
+	request->uid = request->connection->uid;
+	request->pid = request->connection->pid;
+	request->method = mem_strdup(method);
+	request->path = mem_strdup(url);
+	request->chunked = strcmp(version, MHD_HTTP_VERSION_1_0) != 0;
+	MHD_get_connection_values(mhd, MHD_HEADER_KIND, add_header, &request->headers);
+	length = http_request_header(request, "Content-Length");
+	request->announced = length ? strtoull(length, NULL, 10) : 0;
+	request->next = server->requests;
+	if (request->next)
+		request->next->prev = request;
+	server->requests = request;
+	server->pins++;
+	return request;
+}
+
+static void request_free(struct http_request *request)
+{
+	struct http_server *server = request->server;
+
+	if (request->shown && server->handler.end)
+		server->handler.end(server->handler.data, request);
+	if (request->prev)
+		request->prev->next = request->next;
+	else
+		server->requests = request->next;
+	if (request->next)
+		request->next->prev = request->prev;
+	free(request->method);
+	free(request->path);
+	pairs_release(&request->queries);
+	pairs_release(&request->headers);
+	strbuf_release(&request->body);
+	fd_close(request->file);
+	free(request);
+	http_server_unpin(server);
+}
+
+static bool is_owed(const struct http_request *request)
+{
+	return request->handed && !request->replied;
+}
+
+void http_request_over(struct http_request *request)
+{
+	http_connection_unwatch(request->connection);
+	request->connection = NULL;
+	request->mhd = NULL;
+	request->suspended = false;
+	http_request_close_stream(request);
+	if (request->response)
+		MHD_destroy_response(TAKE(request->response));
+	if (!is_owed(request))
+		request_free(request);
+	else
+		http_request_peer_gone(request);
+}
+
+void http_requests_sweep(struct http_server *server)
+{
+	struct http_request *next;
+
+	for (struct http_request *r = server->requests; r; r = next) {
+		next = r->next;
+		if (!r->mhd && !is_owed(r))
+			request_free(r);
+	}
+}
+
+void http_request_suspend(struct http_request *request)
+{
+	MHD_suspend_connection(request->mhd);
+	request->suspended = true;
+	if (request->closed || request->stream_ops)
+		http_connection_watch(request->connection, request);
+}
+
+void http_request_resume(struct http_request *request)
+{
+	if (!request->suspended)
+		return;
+	http_connection_unwatch(request->connection);
+	request->suspended = false;
+	MHD_resume_connection(request->mhd);
+	http_server_kick(request->server);
+}
+
+/* A stream ends here; a handler that has not replied yet is told, once. */
+void http_request_peer_gone(struct http_request *request)
+{
+	void (*closed)(struct http_request *) = request->closed;
+
+	request->gone = true;
+	request->closed = NULL;
+	if (request->stream_ops) {
+		http_request_close_stream(request);
+		http_request_resume(request);
+	} else if (closed && !request->replied) {
+		closed(request);
+	}
+}
+
+/* Hand the reply to MHD. */
+static enum MHD_Result queue(struct http_request *request)
+{
+	struct MHD_Response *response = TAKE(request->response);
+	enum MHD_Result result = MHD_queue_response(request->mhd, request->status, response);
+
+	MHD_destroy_response(response);
+	return result;
+}
+
+static bool answer_at_once(const struct http_request *request)
+{
+	return request->announced > HTTP_DRAIN_MAX || http_request_header(request, "Expect");
+}
+
+static void refuse_body(struct http_request *request)
+{
+	char message[128];
+
+	snprintf(message, sizeof(message), "the body is larger than the %zu bytes allowed",
+		request->server->options.max_body);
+	strbuf_release(&request->body);
+	http_reply_error(request, MHD_HTTP_CONTENT_TOO_LARGE, "TooLarge", message);
+}
+
+enum MHD_Result http_request_begin(struct http_request *request)
+{
+	struct http_server *server = request->server;
+
+	MHD_get_connection_values(request->mhd, MHD_GET_ARGUMENT_KIND, add_query, request);
+	request->shown = !request->replied;
+	if (request->shown && server->handler.begin)
+		server->handler.begin(server->handler.data, request);
+	if (!request->replied && !request->write && request->announced > server->options.max_body)
+		refuse_body(request);
+	if (request->response && answer_at_once(request))
+		return queue(request);
+	return MHD_YES;
+}
+
+enum MHD_Result http_request_take_body(struct http_request *request, const char *data, size_t size)
+{
+	if (request->replied)
+		return MHD_YES;
+	if (request->write) {
+		if (request->write(request, data, size) < 0 && !request->replied)
+			http_reply_error(request, MHD_HTTP_INTERNAL_SERVER_ERROR, "InternalError",
+				"the body could not be taken");
+		return MHD_YES;
+	}
+	if (size > request->server->options.max_body - request->body.size)
+		refuse_body(request);
+	else
+		strbuf_add(&request->body, data, size);
+	return MHD_YES;
+}
+
+enum MHD_Result http_request_whole(struct http_request *request)
+{
+	struct http_server *server = request->server;
+
+	if (!request->handed && !request->replied) {
+		request->handed = true;
+		server->handler.handle(server->handler.data, request);
+	}
+	if (request->response)
+		return queue(request);
+	http_request_suspend(request);
+	return MHD_YES;
+}
+
+const char *http_request_method(const struct http_request *request)
+{
+	return request->method;
+}
+
+const char *http_request_path(const struct http_request *request)
+{
+	return request->path;
+}
+
+const char *http_request_query(const struct http_request *request, const char *key)
+{
+	return pairs_get(&request->queries, key);
+}
+
+const struct pairs *http_request_queries(const struct http_request *request)
+{
+	return &request->queries;
+}
+
+const char *http_request_header(const struct http_request *request, const char *name)
+{
+	for (size_t i = 0; i < request->headers.count; i++)
+		if (!strcasecmp(request->headers.items[i].key, name))
+			return request->headers.items[i].value;
+	return NULL;
+}
+
+const char *http_request_body(const struct http_request *request, size_t *ret_size)
+{
+	*ret_size = request->body.size;
+	return request->body.data ? request->body.data : "";
+}
+
+uid_t http_request_uid(const struct http_request *request)
+{
+	return request->uid;
+}
+
+pid_t http_request_pid(const struct http_request *request)
+{
+	return request->pid;
+}
+
+void http_request_set_user_data(struct http_request *request, void *user_data)
+{
+	request->user_data = user_data;
+}
+
+void *http_request_user_data(const struct http_request *request)
+{
+	return request->user_data;
+}
+
+void http_request_set_body(struct http_request *request,
+	int (*write)(struct http_request *request, const void *data, size_t size))
+{
+	request->write = write;
+}
+
+void http_request_on_closed(struct http_request *request, void (*closed)(struct http_request *))
+{
+	request->closed = closed;
+	if (request->suspended && closed && !request->gone)
+		http_connection_watch(request->connection, request);
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+/* http_server - HTTP/1.1 over a Unix socket, on the libuv loop; see http_server.h */
+#include "http/http_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "common/mem.h"
+
+/*
+ * One connection's memory within MHD: a request's head has to fit into it (64 KiB of URL do), and
+ * streams are sent in pieces of about this size. MHD zeroes it after each request, so that its
+ * pages are felt: a connection with one request takes 45 us with 32 KiB, 85 with 80, 160 with 192.
+ */
+#define CONNECTION_MEMORY (80u * 1024)
+
+static void on_timer(uv_timer_t *timer);
+
+void http_server_kick(struct http_server *server)
+{
+	uv_timer_start(&server->timer, on_timer, 0, 0);
+}
+
+/* Let MHD work, then find out when it wants to work again. At its limit of connections (or of
+ * descriptors) it stops listening, and listens again only in the run after one has closed. */
+static void run(struct http_server *server)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	server->closed_some = false;
+	MHD_run(server->daemon);
+	if (server->closed_some)
+		http_server_kick(server);
+	else if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)
+		uv_timer_start(&server->timer, on_timer, timeout, 0);
+	else
+		uv_timer_stop(&server->timer);
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+	struct http_server *server = container_of(poll, struct http_server, poll);
+
+	(void)status;
+	(void)events;
+	if (!server->stopping)
+		run(server);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct http_server *server = container_of((uv_timer_t *)handle, struct http_server, timer);
+
+	if (server->freed)
+		server->freed(server->freed_data);
+	free(server);
+}
+
+void http_server_unpin(struct http_server *server)
+{
+	if (--server->pins == 0)
+		uv_close((uv_handle_t *)&server->timer, on_timer_closed);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+	http_server_unpin(container_of((uv_poll_t *)handle, struct http_server, poll));
+}
+
+/* MHD stops only when none of its connections is suspended. What was replied to before the stop is
+ * sent first. */
+static void stop(struct http_server *server)
+{
+	struct MHD_Daemon *daemon = server->daemon;
+
+	MHD_run(daemon);
+	for (struct http_request *r = server->requests; r; r = r->next)
+		if (r->suspended)
+			http_request_resume(r);
+	uv_close((uv_handle_t *)&server->poll, on_poll_closed);
+	server->daemon = NULL;
+	MHD_stop_daemon(daemon);
+	uv_timer_stop(&server->timer);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	struct http_server *server = container_of(timer, struct http_server, timer);
+
+	if (server->daemon && !server->stopping)
+		run(server);
+	else if (server->daemon)
+		stop(server);
+	http_requests_sweep(server);
+}
+
+/* The URL and its parameters stay as they were sent: names of artifacts may hold an encoded '/' or
+ * NUL, which only the handler can judge. */
+static size_t keep_escapes(void *data, struct MHD_Connection *mhd, char *text)
+{
+	(void)data;
+	(void)mhd;
+	return strlen(text);
+}
+
+static enum MHD_Result on_access(void *data, struct MHD_Connection *mhd, const char *url,
+	const char *method, const char *version, const char *upload, size_t *upload_size,
+	void **context)
+{
+	struct http_request *request = *context;
+	size_t size = *upload_size;
+
+	if (!request) {
+		*context = request = http_request_new(data, mhd, url, method, version);
+		return http_request_begin(request);
+	}
+	if (!size)
+		return http_request_whole(request);
+	*upload_size = 0;
+	return http_request_take_body(request, upload, size);
+}
+
+static void on_completed(
+	void *data, struct MHD_Connection *mhd, void **context, enum MHD_RequestTerminationCode why)
+{
+	struct http_request *request = *context;
+
+	(void)data;
+	(void)mhd;
+	(void)why;
+	*context = NULL;
+	if (request)
+		http_request_over(request);
+}
+
+__attribute__((format(printf, 2, 0))) static void on_log(void *data, const char *fmt, va_list args)
+{
+	struct http_server *server = data;
+	char message[512];
+
+	if (!server->options.log)
+		return;
+	vsnprintf(message, sizeof(message), fmt, args);
+	message[strcspn(message, "\r\n")] = '\0';
+	server->options.log(message);
+}
+
+static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
+{
+	const struct http_options *options = &server->options;
+	const struct MHD_OptionItem items[] = {
+		{ MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, server },
+		{ MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL },
+		{ MHD_OPTION_CONNECTION_LIMIT, options->max_connections, NULL },
+		{ MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout_seconds, NULL },
+		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
+		{ MHD_OPTION_CONNECTION_MEMORY_INCREMENT, 16 * 1024, NULL },
+		{ MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, server },
+		{ MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)http_connection_notify, server },
+		{ MHD_OPTION_UNESCAPE_CALLBACK, (intptr_t)keep_escapes, NULL },
+		{ MHD_OPTION_END, 0, NULL },
+	};
+
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+		NULL, NULL, on_access, server, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+}
+
+/* The server's first pin is the poll handle's, or what is left of a failed start. */
+static int start_poll(struct http_server *server)
+{
+	const union MHD_DaemonInfo *info =
+		MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	int r = info ? uv_poll_init(server->loop, &server->poll, info->epoll_fd) : -ENOTSUP;
+
+	if (r < 0) {
+		http_server_unpin(server);
+		return r;
+	}
+	r = uv_poll_start(&server->poll, UV_READABLE, on_readable);
+	if (r < 0)
+		uv_close((uv_handle_t *)&server->poll, on_poll_closed);
+	return r;
+}
+
+int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *handler,
+	const struct http_options *options, struct http_server **ret, struct error *err)
+{
+	struct http_server *server = NEW(struct http_server);
+	int r;
+
+	server->loop = loop;
+	server->handler = *handler;
+	server->options = *options;
+	server->pins = 1;
+	errno = 0;
+	server->daemon = start_daemon(server, listen_fd);
+	if (!server->daemon) {
+		r = errno ? -errno : -EIO;
+		fd_close(listen_fd); /* some of MHD's failures have closed it already */
+		free(server);
+		return error_errno(err, r, NULL, "cannot start the HTTP server");
+	}
+	uv_timer_init(loop, &server->timer);
+	r = start_poll(server);
+	if (r < 0) {
+		MHD_stop_daemon(server->daemon);
+		return error_errno(err, r, NULL, "cannot watch the HTTP server's sockets");
+	}
+	*ret = server;
+	return 0;
+}
+
+void http_server_free(struct http_server *server, void (*freed)(void *data), void *data)
+{
+	server->freed = freed;
+	server->freed_data = data;
+	server->stopping = true;
+	http_server_kick(server);
+}
+
+unsigned http_server_connections(const struct http_server *server)
+{
+	return server->connections;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/* main - amlagentd: options, configuration, the daemon, the loop */
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/paths.h"
+#include "common/run_request.h"
+
+struct options {
+	bool user;
+	bool check_config;
+	char *socket, *state_dir, *config;
+	int64_t idle_exit_seconds;
+	int ready_fd;
+};
+
+static const char help[] =
+	"usage: amlagentd [--user] [OPTIONS]\n"
+	"\n"
+	"The daemon that runs ML training jobs on this machine. amlctl talks to it, and starts\n"
+	"one per user by itself when none answers; by hand it is needed only as a service.\n"
+	"\n"
+	"  --user              a daemon of this user (sockets and state in the user's folders);\n"
+	"                      without it, of the system: /run/amlagent, /var/lib/amlagent\n"
+	"  --state-dir DIR     keep everything in DIR; the socket is DIR/amlagentd.sock then\n"
+	"  --socket PATH       listen here\n"
+	"  --config FILE       read this configuration; it must be there\n"
+	"  --check-config      say whether the configuration is right, and end\n"
+	"  --idle-exit TIME    end after this long without runs and clients (900, 15m); 0: never\n"
+	"  --ready-fd N        write \"READY\" to this descriptor when requests are taken\n"
+	"  -h, --help          this text\n"
+	"  -V, --version       the version\n"
+	"\n"
+	"It ends on SIGTERM and SIGINT. Runs go on without it; the next one finds them.\n";
+
+enum { OPTION_USER = 256, OPTION_STATE, OPTION_SOCKET, OPTION_CONFIG, OPTION_CHECK, OPTION_IDLE,
+	OPTION_READY };
+
+static int parse_idle(const char *text, struct options *options)
+{
+	if (!strcmp(text, "0")) {
+		options->idle_exit_seconds = 0;
+		return 0;
+	}
+	return duration_parse(text, &options->idle_exit_seconds);
+}
+
+/* 0 to go on, 1 to end well, -EINVAL for wrong usage. */
+static int take_option(int option, const char *value, struct options *options)
+{
+	switch (option) {
+	case OPTION_USER:
+		options->user = true;
+		return 0;
+	case OPTION_STATE:
+		mem_replace(&options->state_dir, value);
+		return 0;
+	case OPTION_SOCKET:
+		mem_replace(&options->socket, value);
+		return 0;
+	case OPTION_CONFIG:
+		mem_replace(&options->config, value);
+		return 0;
+	case OPTION_CHECK:
+		options->check_config = true;
+		return 0;
+	case OPTION_IDLE:
+		return parse_idle(value, options);
+	case OPTION_READY:
+		options->ready_fd = atoi(value);
+		return options->ready_fd > 2 ? 0 : -EINVAL;
+	case 'h':
+		fputs(help, stdout);
+		return 1;
+	case 'V':
+		puts("amlagentd " AMLAGENT_VERSION);
+		return 1;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int parse_options(int argc, char **argv, struct options *options)
+{
+	static const struct option known[] = {
+		{ "user", no_argument, NULL, OPTION_USER },
+		{ "state-dir", required_argument, NULL, OPTION_STATE },
+		{ "socket", required_argument, NULL, OPTION_SOCKET },
+		{ "config", required_argument, NULL, OPTION_CONFIG },
+		{ "check-config", no_argument, NULL, OPTION_CHECK },
+		{ "idle-exit", required_argument, NULL, OPTION_IDLE },
+		{ "ready-fd", required_argument, NULL, OPTION_READY },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+	int r = 0;
+
+	while (r == 0 && (option = getopt_long(argc, argv, "hV", known, NULL)) >= 0) {
+		r = take_option(option, optarg, options);
+		if (r == -EINVAL && option != '?')
+			fprintf(stderr, "amlagentd: \"%s\" is no value for this option\n", optarg);
+	}
+	if (r == 0 && optind < argc) {
+		fprintf(stderr, "amlagentd: takes no argument \"%s\"\n", argv[optind]);
+		r = -EINVAL;
+	}
+	if (r == -EINVAL)
+		fputs("see amlagentd --help\n", stderr);
+	return r;
+}
+
+static void fill_paths(struct options *options)
+{
+	char *absolute;
+
+	if (options->state_dir) {
+		absolute = path_absolute(options->state_dir);
+		free(options->state_dir);
+		options->state_dir = absolute;
+		if (!options->socket)
+			options->socket = paths_state_socket(options->state_dir);
+	}
+	if (!options->state_dir)
+		options->state_dir = options->user ? paths_user_state() : mem_strdup(PATHS_SYSTEM_STATE);
+	if (!options->socket)
+		options->socket = options->user ? paths_user_socket() : mem_strdup(PATHS_SYSTEM_SOCKET);
+}
+
+/* The default file may be absent; one that was named may not. */
+static int load_config(const struct options *options, struct config *ret, struct error *err)
+{
+	_cleanup_(freep) char *fallback =
+		options->user ? paths_user_config() : mem_strdup(PATHS_SYSTEM_CONFIG);
+
+	if (options->config)
+		return config_load(options->config, ret, err);
+	if (access(fallback, F_OK) == 0)
+		return config_load(fallback, ret, err);
+	config_default(ret);
+	return 0;
+}
+
+static void say_ready(int fd)
+{
+	if (fd < 0)
+		return;
+	if (file_write_all(fd, "READY\n", 6) < 0)
+		log_warning("nobody waits for us to be ready");
+	close(fd);
+}
+
+static int serve(const struct options *options, const struct config *config)
+{
+	struct agent_options agent_options = {
+		.socket_path = options->socket,
+		.state_dir = options->state_dir,
+		.config = *config,
+		.idle_exit_seconds = options->idle_exit_seconds,
+	};
+	struct error err = ERROR_INIT;
+	struct agent agent;
+	int r = agent_init(&agent, &agent_options, &err);
+
+	if (r < 0) {
+		log_error("%s", err.message);
+	} else {
+		log_info("amlagentd %s: socket %s, state %s", AMLAGENT_VERSION, options->socket,
+			options->state_dir);
+		say_ready(options->ready_fd);
+		agent_run(&agent);
+	}
+	agent_release(&agent);
+	return r < 0 ? 1 : 0;
+}
+
+static void prepare_process(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	/* Snapshots and collecting block; preparing one run must not wait for another's upload. */
+	setenv("UV_THREADPOOL_SIZE", "8", 0);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .ready_fd = -1 };
+	struct error err = ERROR_INIT;
+	struct config config;
+	int r = parse_options(argc, argv, &options);
+
+	if (r == 0) {
+		prepare_process();
+		fill_paths(&options);
+		r = load_config(&options, &config, &err);
+		if (r < 0)
+			log_error("%s", err.message);
+		else if (options.check_config)
+			puts("the configuration is right");
+		else
+			r = serve(&options, &config);
+	} else {
+		r = r < 0 ? 2 : 0;
+	}
+	free(options.socket);
+	free(options.state_dir);
+	free(options.config);
+	return r < 0 ? 1 : r;
+}

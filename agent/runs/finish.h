@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * finish - the blocking part of a run's end: verdict, outputs, and afterwards the folder
+ *
+ * finish_carry_out() reads the log's end, gives the verdict and collects the outputs into the store.
+ * Outputs that cannot be stored turn a success into OutputError and leave the files where they are;
+ * another cause stays and a warning tells. finish_clean_up() comes after history has committed: it
+ * removes the run directory of a run that needs it no more, else all of it but work/.
+ *
+ * Threads: any (a work thread).
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/artifact.h"
+#include "common/error.h"
+#include "runs/verdict.h"
+
+struct store;
+
+struct finish {
+	/* in */
+	struct store *store;
+	const char *run_dir;
+	const struct digest *snapshot_id;
+	struct verdict_facts facts; /* log_tail is filled in here */
+	/* out */
+	struct verdict verdict;
+	struct artifacts artifacts;
+	char **warnings; /* strv */
+};
+
+void finish_carry_out(struct finish *finish);
+void finish_release(struct finish *finish);
+
+/* keep_work: leave work/ and the log for a look. */
+void finish_clean_up(const char *run_dir, bool keep_work);

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/* prepare - the blocking part of getting a run ready; see prepare.h */
+#include "runs/prepare.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "capture/snapshot.h"
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/mem.h"
+#include "common/run_dir.h"
+#include "runs/submission.h"
+
+#define SHELL "/bin/sh"
+
+/* What `env -i` plus a login would give: no more than a program can expect anywhere. */
+static char **clean_environment(void)
+{
+	const struct passwd *user = getpwuid(geteuid());
+	char **env = NULL;
+
+	env_set(&env, "PATH", "/usr/local/bin:/usr/bin:/bin");
+	env_set(&env, "LANG", "C.UTF-8");
+	if (user) {
+		env_set(&env, "HOME", user->pw_dir);
+		env_set(&env, "USER", user->pw_name);
+		env_set(&env, "LOGNAME", user->pw_name);
+		env_set(&env, "SHELL", user->pw_shell);
+	}
+	return env;
+}
+
+static int read_environment(int dirfd, char ***ret)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	size_t count = 0;
+	char **env;
+	int r = file_read(dirfd, SUBMISSION_ENVIRONMENT, RUN_DIR_FILE_MAX, &text);
+
+	if (r == -ENOENT) {
+		*ret = clean_environment();
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < text.size; i++)
+		count += !text.data[i];
+	env = mem_alloc((count + 1) * sizeof(*env));
+	for (size_t i = 0, at = 0; i < count; at += strlen(text.data + at) + 1)
+		env[i++] = mem_strdup(text.data + at);
+	*ret = env;
+	return 0;
+}
+
+static void set_all(char ***env, char *const *variables)
+{
+	for (size_t i = 0; variables && variables[i]; i++) {
+		const char *equals = strchr(variables[i], '=');
+		_cleanup_(freep) char *name = mem_strndup(variables[i], (size_t)(equals - variables[i]));
+
+		env_set(env, name, equals + 1);
+	}
+}
+
+/* The coordinates that libraries take as the sign of being inside Azure ML. There is no
+ * subscription here; the words say so. */
+static void set_azureml(const struct prepare *prepare, char ***env)
+{
+	const char *experiment = prepare->request->experiment_name;
+
+	env_set(env, "AZUREML_RUN_ID", prepare->run_id);
+	env_set(env, "AZUREML_EXPERIMENT_ID", experiment);
+	env_set(env, "AZUREML_ARM_SUBSCRIPTION", "local");
+	env_set(env, "AZUREML_ARM_RESOURCEGROUP", "local");
+	env_set(env, "AZUREML_ARM_WORKSPACE_NAME", "local");
+	env_set(env, "AZUREML_ARM_PROJECT_NAME", experiment);
+}
+
+static int make_environment(struct prepare *prepare, int dirfd, char ***ret, struct error *err)
+{
+	const struct run_request *request = prepare->request;
+	_cleanup_(strv_freep) char **env = NULL;
+	_cleanup_(freep) char *work = path_join(prepare->run_dir, RUN_DIR_WORK);
+	int r = read_environment(dirfd, &env);
+
+	if (r < 0)
+		return error_errno(err, r, NULL, "cannot read the submitter's environment back");
+	if (request->script || request->interpreter_path) {
+		r = interpreter_find(request->interpreter_path, request->source_directory, env,
+			&prepare->interpreter, err);
+		if (r >= 0)
+			r = interpreter_activate(&prepare->interpreter, &env, err);
+		if (r < 0)
+			return r;
+	}
+	set_all(&env, request->environment_variables);
+	set_azureml(prepare, &env);
+	if (!env_get(env, "PYTHONUNBUFFERED"))
+		env_set(&env, "PYTHONUNBUFFERED", "1");
+	env_set(&env, "PWD", work);
+	env_set(&env, "OLDPWD", NULL);
+	*ret = TAKE(env);
+	return 0;
+}
+
+char *prepare_expand(const char *text, char *const *env)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+
+	while (*text) {
+		const char *start = text + 1;
+		bool braces = text[0] == '$' && start[0] == '{';
+		_cleanup_(freep) char *name = NULL;
+		const char *value;
+		size_t size = 0;
+
+		start += braces;
+		while (isalnum((unsigned char)start[size]) || start[size] == '_')
+			size++;
+		if (text[0] != '$' || !size || (braces && start[size] != '}')) {
+			strbuf_addc(&out, *text++);
+			continue;
+		}
+		name = mem_strndup(start, size);
+		value = env_get(env, name);
+		size = (size_t)(start - text) + size + braces;
+		if (value)
+			strbuf_adds(&out, value);
+		else
+			strbuf_add(&out, text, size);
+		text += size;
+	}
+	return strbuf_steal(&out);
+}
+
+static void make_command(struct prepare *prepare, struct run_launch *launch)
+{
+	const struct run_request *request = prepare->request;
+
+	if (request->command) {
+		strv_add(&launch->argv, SHELL);
+		strv_add(&launch->argv, "-c");
+		strv_add(&launch->argv, request->command);
+		return;
+	}
+	strv_add(&launch->argv, prepare->interpreter.path);
+	strv_add(&launch->argv, request->script);
+	for (size_t i = 0; request->arguments && request->arguments[i]; i++)
+		strv_take(&launch->argv, prepare_expand(request->arguments[i], launch->env));
+}
+
+static int make_folder(int workfd, const char *name)
+{
+	struct stat st;
+
+	if (mkdirat(workfd, name, 0755) == 0)
+		return 0;
+	if (errno != EEXIST || fstatat(workfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISDIR(st.st_mode))
+		return -ENOTDIR;
+	/* A read-only one from the snapshot must take files all the same. */
+	return fchmodat(workfd, name, st.st_mode | 0700, 0) < 0 ? -errno : 0;
+}
+
+static int make_special_folders(int workfd, struct error *err)
+{
+	static const char *const folders[] = { "outputs", "logs", "user_logs" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+		int r = make_folder(workfd, folders[i]);
+
+		if (r < 0)
+			return error_errno(err, r, folders[i],
+				"\"%s\" of the source directory stands where the run's folder goes", folders[i]);
+	}
+	return 0;
+}
+
+/* The log is the kernel's: a file opened for append. Its name in work/ is only for the script's eyes;
+ * the one in the run directory is the log, whatever the script does. */
+static int make_log(int dirfd, int workfd, struct error *err)
+{
+	_cleanup_(closep) int fd =
+		openat(dirfd, RUN_DIR_LOG, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return error_errno(err, -errno, NULL, "cannot make the log");
+	if (unlinkat(workfd, RUN_LOG_ARTIFACT, 0) < 0 && errno != ENOENT)
+		return error_errno(err, -errno, RUN_LOG_ARTIFACT, "cannot replace %s", RUN_LOG_ARTIFACT);
+	linkat(dirfd, RUN_DIR_LOG, workfd, RUN_LOG_ARTIFACT, 0); /* nice to have */
+	return 0;
+}
+
+static int lay_out(const struct prepare *prepare, int dirfd, struct error *err)
+{
+	_cleanup_(closep) int workfd = -EBADF;
+	int r = tree_remove(dirfd, RUN_DIR_WORK);
+
+	if (r < 0 || mkdirat(dirfd, RUN_DIR_WORK, 0700) < 0)
+		return error_errno(err, r < 0 ? r : -errno, NULL, "cannot make the working directory");
+	workfd = openat(dirfd, RUN_DIR_WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (workfd < 0)
+		return error_errno(err, -errno, NULL, "cannot open the working directory");
+	r = snapshot_lay_out(
+		prepare->store, &prepare->snapshot_id, prepare->request->source_directory, workfd, err);
+	if (r >= 0)
+		r = make_special_folders(workfd, err);
+	if (r >= 0)
+		r = make_log(dirfd, workfd, err);
+	return error_default(err, r, "cannot lay the snapshot out");
+}
+
+static int write_launch(const struct run_launch *launch, int dirfd)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	if (mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST)
+		return -errno;
+	run_launch_format(launch, &text);
+	return file_replace(dirfd, RUN_DIR_LAUNCH, text.data, text.size, 0600, FILE_NO_SYNC);
+}
+
+int prepare_carry_out(struct prepare *prepare, struct error *err)
+{
+	_cleanup_(closep) int dirfd =
+		open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(run_launch_release) struct run_launch launch = {
+		.limit_us = prepare->request->max_run_duration_seconds * USEC_PER_SEC,
+		.grace_us = prepare->grace_us,
+	};
+	int r;
+
+	if (dirfd < 0)
+		return error_errno(err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
+	r = make_environment(prepare, dirfd, &launch.env, err);
+	if (r >= 0)
+		r = lay_out(prepare, dirfd, err);
+	if (r < 0)
+		return r;
+	launch.cwd = mem_strdup(RUN_DIR_WORK);
+	make_command(prepare, &launch);
+	prepare->program = mem_strdup(launch.argv[0]);
+	r = write_launch(&launch, dirfd);
+	return r < 0 ? error_errno(err, r, NULL, "cannot write what to run into %s", prepare->run_dir) : 0;
+}
+
+void prepare_release(struct prepare *prepare)
+{
+	interpreter_release(&prepare->interpreter);
+	free(prepare->program);
+	prepare->program = NULL;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * prepare - the blocking part of getting a run ready: interpreter, environment, work/, `launch`
+ *
+ * prepare_carry_out() makes the run directory ready for a supervisor: it finds and activates the
+ * interpreter, lays the snapshot out into work/ with outputs/, logs/ and user_logs/, and writes
+ * `launch`. What an earlier attempt left is removed first.
+ *
+ * What the script sees of variables, later ones winning: the submitter's environment (or a clean
+ * one), the interpreter's activation, the request's variables, AZUREML_*; PYTHONUNBUFFERED=1 unless
+ * set.
+ *
+ * Threads: any (a work thread). Errors: negative errno with err saying what to do: SetupError.
+ */
+#pragma once
+
+#include "capture/interpreter.h"
+#include "common/digest.h"
+#include "common/run_request.h"
+
+struct store;
+
+struct prepare {
+	/* in */
+	struct store *store;
+	const char *run_dir; /* absolute */
+	const char *run_id;
+	const struct run_request *request;
+	struct digest snapshot_id;
+	int64_t grace_us;
+	/* out */
+	struct interpreter interpreter; /* path NULL: none is needed (command) */
+	char *program; /* what is executed: argv[0] */
+};
+
+int prepare_carry_out(struct prepare *prepare, struct error *err);
+void prepare_release(struct prepare *prepare);
+
+/* $NAME and ${NAME} replaced from env; a name that is not set stays as it is. malloc'ed. */
+char *prepare_expand(const char *text, char *const *env);

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT */
+/* run_life - what is due for a live run in each of its states; see run_manager.h */
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "runs/run_live.h"
+
+#define RETRY_MS 1000
+
+static void finish_start(struct run_live *run);
+
+int run_live_apply(struct run_live *run, const struct run_event *event)
+{
+	int r = run_apply(&run->record, event);
+
+	if (r < 0) {
+		log_error("%s: event %d does not fit state %s", run->record.run_id, (int)event->type,
+			run_state_name(run->record.state));
+		return r;
+	}
+	run_live_changed(run, false);
+	return 0;
+}
+
+/* For states that the run directory tells better after a loss of power: no flush is waited for. */
+static void write_soon(struct run_live *run)
+{
+	history_update(run->manager->options.history, &run->record, HISTORY_SOON, NULL, NULL);
+}
+
+static void arm_retry(struct run_manager *manager);
+
+static void on_retry(uv_timer_t *timer)
+{
+	struct run_manager *manager = timer->data;
+	struct run_live *run, *next;
+
+	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
+		next = TAILQ_NEXT(run, all);
+		run_live_retry(run);
+	}
+}
+
+static void arm_retry(struct run_manager *manager)
+{
+	if (!manager->stopping && !uv_is_active((uv_handle_t *)&manager->retry))
+		uv_timer_start(&manager->retry, on_retry, RETRY_MS, 0);
+}
+
+/* ---- the end ---- */
+
+static void clean_up(struct work *work)
+{
+	struct run_live *run = container_of(work, struct run_live, work);
+
+	finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
+}
+
+static void clean_up_done(struct work *work)
+{
+	run_live_unpend(container_of(work, struct run_live, work));
+}
+
+static void start_clean_up(struct run_live *run)
+{
+	run->pending++;
+	work_queue(run->manager->options.loop, &run->work, clean_up, clean_up_done);
+}
+
+static void final_committed(void *data, int result);
+
+static void commit_final(struct run_live *run)
+{
+	run->pending++;
+	run->final_failed = false;
+	history_finish(run->manager->options.history, &run->final, &run->finish.artifacts,
+		final_committed, run);
+}
+
+static void final_committed(void *data, int result)
+{
+	struct run_live *run = data;
+
+	if (result < 0) {
+		log_error("%s: its end cannot be written to history: %s; trying again",
+			run->record.run_id, strerror(-result));
+		run->final_failed = true;
+		arm_retry(run->manager);
+		run_live_unpend(run);
+		return;
+	}
+	run_record_release(&run->record);
+	run->record = run->final;
+	run->final = (struct run_record){ 0 };
+	log_info("%s: %s%s%s", run->record.run_id, run_state_name(run->record.state),
+		run->record.cause ? " " : "", run->record.cause ? run_cause_name(run->record.cause) : "");
+	run_live_over(run);
+	if (!run->prepare_busy) /* else when that has come back */
+		start_clean_up(run);
+	run_live_unpend(run);
+}
+
+static void end_with(struct run_live *run, enum run_cause cause, const char *message)
+{
+	struct run_event event = {
+		.type = RUN_EVENT_END, .at_us = clock_utc(), .cause = cause, .message = message
+	};
+
+	run->ending = true;
+	run_record_copy(&run->record, &run->final);
+	if (run_apply(&run->final, &event) < 0) {
+		log_error("%s: cannot end in state %s", run->record.run_id,
+			run_state_name(run->record.state));
+		return;
+	}
+	commit_final(run);
+}
+
+void run_live_end(struct run_live *run, enum run_cause cause, const char *message)
+{
+	struct run_manager *manager = run->manager;
+
+	if (run->in_queue) {
+		TAILQ_REMOVE(&manager->queue, run, queue);
+		run->in_queue = false;
+	} else if (run->record.state == RUN_PREPARING || run->record.state == RUN_STARTING) {
+		manager->slots_used--;
+	}
+	end_with(run, cause, message);
+	run_live_schedule(manager);
+}
+
+/* ---- preparing ---- */
+
+static void prepared(struct run_live *run)
+{
+	struct run_event event = { .type = RUN_EVENT_START, .at_us = clock_utc() };
+	struct executor *executor = run->manager->executor;
+	int r;
+
+	if (run->ending || run->prepare_busy || !run->prepare_committed)
+		return;
+	if (run->prepare_result < 0) {
+		run_live_end(run, RUN_CAUSE_SETUP_ERROR, run->prepare_error.message);
+		return;
+	}
+	event.interpreter_path = run->prepare.interpreter.path;
+	event.interpreter_version = run->prepare.interpreter.version;
+	if (run_live_apply(run, &event) < 0)
+		return;
+	write_soon(run);
+	run->in_executor = true;
+	r = executor->ops->start(executor, run->dir, run);
+	if (r < 0) {
+		_cleanup_(freep) char *message =
+			mem_printf("cannot start the run's supervisor: %s", strerror(-r));
+
+		run->in_executor = false;
+		run_live_end(run, RUN_CAUSE_SETUP_ERROR, message);
+	}
+}
+
+static void prepare_on_thread(struct work *work)
+{
+	struct run_live *run = container_of(work, struct run_live, work);
+
+	run->prepare_result = prepare_carry_out(&run->prepare, &run->prepare_error);
+	error_default(&run->prepare_error, run->prepare_result, "cannot prepare the run");
+}
+
+static void prepare_done(struct work *work)
+{
+	struct run_live *run = container_of(work, struct run_live, work);
+
+	run->prepare_busy = false;
+	if (run->over)
+		start_clean_up(run); /* cancelled meanwhile */
+	else
+		prepared(run);
+	run_live_unpend(run);
+}
+
+static void prepare_committed(void *data, int result)
+{
+	struct run_live *run = data;
+
+	run->prepare_committed = result >= 0;
+	run->prepare_failed = result < 0;
+	if (result < 0) {
+		log_error("%s: its start cannot be written to history: %s; trying again",
+			run->record.run_id, strerror(-result));
+		arm_retry(run->manager);
+	}
+	prepared(run);
+	run_live_unpend(run);
+}
+
+static void commit_prepare(struct run_live *run)
+{
+	run->pending++;
+	run->prepare_failed = false;
+	history_update(run->manager->options.history, &run->record, HISTORY_DURABLE, prepare_committed,
+		run);
+}
+
+static int read_definition(struct run_live *run, struct error *err)
+{
+	_cleanup_(json_freep) struct json *body = NULL;
+	int r = json_parse(run->record.definition, strlen(run->record.definition), &body, err);
+
+	if (r >= 0)
+		r = run_request_parse(body, &run->request, err);
+	if (r >= 0)
+		r = digest_parse(run->record.snapshot_id, &run->snapshot_id);
+	return error_default(err, r, "the run's record is damaged");
+}
+
+static void prepare_start(struct run_live *run)
+{
+	struct run_manager *manager = run->manager;
+	struct run_event event = {
+		.type = RUN_EVENT_PREPARE, .at_us = clock_utc(), .boot_id = manager->boot_id
+	};
+	struct error err = ERROR_INIT;
+
+	if (run_live_apply(run, &event) < 0)
+		return;
+	manager->slots_used++;
+	if (read_definition(run, &err) < 0) {
+		run_live_end(run, RUN_CAUSE_SETUP_ERROR, err.message);
+		return;
+	}
+	run->prepare = (struct prepare){
+		.store = manager->options.store,
+		.run_dir = run->dir,
+		.run_id = run->record.run_id,
+		.request = &run->request,
+		.snapshot_id = run->snapshot_id,
+		.grace_us = manager->options.grace_us,
+	};
+	run->prepare_busy = true;
+	run->pending++;
+	work_queue(manager->options.loop, &run->work, prepare_on_thread, prepare_done);
+	/* Committed beside it: after a loss of power a run that may have run is not started twice. */
+	commit_prepare(run);
+}
+
+void run_live_schedule(struct run_manager *manager)
+{
+	struct run_live *run;
+
+	while (!manager->stopping && manager->slots_used < manager->options.max_running &&
+		(run = TAILQ_FIRST(&manager->queue))) {
+		TAILQ_REMOVE(&manager->queue, run, queue);
+		run->in_queue = false;
+		prepare_start(run);
+	}
+}
+
+void run_live_queue(struct run_live *run, int64_t at_us)
+{
+	struct run_event event = { .type = RUN_EVENT_QUEUE, .at_us = at_us };
+
+	if (run->record.state != RUN_QUEUED && run_live_apply(run, &event) < 0)
+		return;
+	TAILQ_INSERT_TAIL(&run->manager->queue, run, queue);
+	run->in_queue = true;
+}
+
+/* ---- running, as the executor tells it ---- */
+
+static void on_started(void *data, int64_t start_us)
+{
+	struct run_live *run = data;
+	struct run_event event = { .type = RUN_EVENT_RUNNING, .at_us = start_us };
+
+	if (run->record.state != RUN_STARTING) {
+		run->record.start_us = start_us; /* a cancel was faster than the news */
+		return;
+	}
+	if (run_live_apply(run, &event) == 0)
+		write_soon(run);
+}
+
+static void keep_exit(struct run_live *run, const struct run_exit *exit, int64_t seen_us)
+{
+	struct run_record *record = &run->record;
+
+	run->exit_known = exit != NULL;
+	run->seen_us = seen_us;
+	if (!exit)
+		return;
+	run->exit = *exit;
+	if (!record->start_us && !exit->exec_errno)
+		record->start_us = exit->start_us;
+	record->used_known = true;
+	record->wall_us = exit->wall_us;
+	record->user_us = exit->user_us;
+	record->system_us = exit->system_us;
+	record->peak_bytes = exit->peak_bytes;
+}
+
+static void on_ended(void *data, const struct run_exit *exit, int64_t seen_us)
+{
+	struct run_live *run = data;
+	struct run_event event = { .type = RUN_EVENT_EXITED, .at_us = clock_utc() };
+
+	keep_exit(run, exit, seen_us);
+	run->in_executor = false;
+	run->manager->slots_used--;
+	if (exit && exit->end_us)
+		event.at_us = exit->end_us;
+	else if (!exit && seen_us)
+		event.at_us = seen_us;
+	if (run->record.state != RUN_FINALIZING && run_live_apply(run, &event) < 0)
+		return;
+	write_soon(run);
+	finish_start(run);
+	run_live_schedule(run->manager);
+}
+
+const struct executor_events run_life_events = { on_started, on_ended };
+
+/* ---- finalizing ---- */
+
+static void finish_on_thread(struct work *work)
+{
+	struct run_live *run = container_of(work, struct run_live, work);
+
+	finish_carry_out(&run->finish);
+}
+
+static void finish_done(struct work *work)
+{
+	struct run_live *run = container_of(work, struct run_live, work);
+	const struct verdict *verdict = &run->finish.verdict;
+
+	run->record.exit_code = verdict->exit_code;
+	run->record.signal = verdict->signal;
+	for (size_t i = 0; run->finish.warnings && run->finish.warnings[i]; i++)
+		strv_add(&run->record.warnings, run->finish.warnings[i]);
+	end_with(run, verdict->cause, verdict->message);
+	run_live_unpend(run);
+}
+
+static void finish_start(struct run_live *run)
+{
+	/* A run found by recovery has not had its definition read. */
+	if (!run->request.source_directory)
+		read_definition(run, NULL);
+	run->finish = (struct finish){
+		.store = run->manager->options.store,
+		.run_dir = run->dir,
+		.snapshot_id = &run->snapshot_id,
+		.facts = {
+			.exit = run->exit_known ? &run->exit : NULL,
+			.seen_us = run->seen_us,
+			.rebooted = run->rebooted,
+			.limit_seconds = run->request.max_run_duration_seconds,
+			.canceled_by = run->canceled_by,
+			.program = run->prepare.program ? run->prepare.program : "the command",
+		},
+	};
+	run->pending++;
+	work_queue(run->manager->options.loop, &run->work, finish_on_thread, finish_done);
+}
+
+/* ---- cancel, retry ---- */
+
+void run_live_cancel(struct run_live *run, const char *by)
+{
+	struct run_event event = { .type = RUN_EVENT_CANCEL, .at_us = clock_utc() };
+	struct run_stop stop = { RUN_STOP_CANCEL, run->manager->options.grace_us };
+	struct executor *executor = run->manager->executor;
+	int r;
+
+	if (run->ending || run->record.state == RUN_FINALIZING)
+		return;
+	if (!run->canceled_by)
+		run->canceled_by = mem_strdup(by);
+	if (!run->in_executor) {
+		_cleanup_(freep) char *message = mem_printf("canceled by %s before it was started", by);
+
+		run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, message);
+		return;
+	}
+	if (run->record.state != RUN_CANCEL_REQUESTED && run_live_apply(run, &event) < 0)
+		return;
+	write_soon(run);
+	r = executor->ops->stop(executor, run, &stop);
+	if (r < 0)
+		log_error("%s: cannot ask its supervisor to stop: %s", run->record.run_id, strerror(-r));
+}
+
+void run_live_retry(struct run_live *run)
+{
+	if (run->final_failed)
+		commit_final(run);
+	else if (run->prepare_failed && !run->ending)
+		commit_prepare(run);
+}

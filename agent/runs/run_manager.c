@@ -1,0 +1,630 @@
+/* SPDX-License-Identifier: MIT */
+/* run_manager - all runs of this daemon; see run_manager.h */
+#include "runs/run_manager.h"
+
+#include <fcntl.h>
+#include <pwd.h>
+#include <search.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "runs/run_live.h"
+#include "runs/submission.h"
+
+/* ---- the table of live runs ---- */
+
+static int compare_ids(const void *a, const void *b)
+{
+	const struct run_live *left = a, *right = b;
+
+	return strcmp(left->record.run_id, right->record.run_id);
+}
+
+struct run_live *run_live_find(const struct run_manager *manager, const char *run_id)
+{
+	struct run_live key = { .record.run_id = (char *)(uintptr_t)run_id };
+	struct run_live **found = tfind(&key, &manager->by_id, compare_ids);
+
+	return found ? *found : NULL;
+}
+
+struct run_live *run_live_new(struct run_manager *manager, const struct run_record *record)
+{
+	struct run_live *run = NEW(struct run_live);
+
+	run_record_copy(record, &run->record);
+	run->manager = manager;
+	run->dir = path_join(manager->runs_dir, record->run_id);
+	return run;
+}
+
+void run_live_enlist(struct run_live *run)
+{
+	if (!tsearch(run, &run->manager->by_id, compare_ids))
+		abort();
+	TAILQ_INSERT_TAIL(&run->manager->all, run, all);
+}
+
+static void run_live_free(struct run_live *run)
+{
+	run_record_release(&run->record);
+	run_record_release(&run->final);
+	run_request_release(&run->request);
+	prepare_release(&run->prepare);
+	finish_release(&run->finish);
+	free(run->canceled_by);
+	free(run->dir);
+	free(run);
+}
+
+static void told_if_free(struct run_manager *manager)
+{
+	void (*freed)(void *data) = manager->freed;
+	void *data = manager->freed_data;
+
+	if (!manager->stopping || manager->pending || !TAILQ_EMPTY(&manager->all))
+		return;
+	tdestroy(manager->by_id, (void (*)(void *))free);
+	free(manager->runs_dir);
+	free(manager->index_dir);
+	free(manager);
+	freed(data);
+}
+
+void run_manager_unpend(struct run_manager *manager)
+{
+	manager->pending--;
+	told_if_free(manager);
+}
+
+static void run_live_forget(struct run_live *run)
+{
+	struct run_manager *manager = run->manager;
+
+	tdelete(run, &manager->by_id, compare_ids);
+	TAILQ_REMOVE(&manager->all, run, all);
+	if (run->in_queue)
+		TAILQ_REMOVE(&manager->queue, run, queue);
+	run->in_queue = false;
+}
+
+void run_live_unpend(struct run_live *run)
+{
+	struct run_manager *manager = run->manager;
+
+	if (--run->pending)
+		return;
+	if (run->over) {
+		manager->pending--;
+		run_live_free(run);
+		told_if_free(manager);
+	} else if (manager->stopping) {
+		run_live_forget(run);
+		run_live_free(run);
+		told_if_free(manager);
+	}
+}
+
+void run_live_changed(struct run_live *run, bool over)
+{
+	struct run_waiter *waiter, *next;
+
+	for (waiter = run->waiters; waiter; waiter = next) {
+		next = waiter->next;
+		waiter->changed(waiter, over);
+	}
+}
+
+void run_live_over(struct run_live *run)
+{
+	struct run_waiter *waiter;
+
+	run_live_forget(run);
+	run->over = true;
+	run->manager->pending++; /* until it is freed */
+	while ((waiter = run->waiters)) {
+		run_waiter_stop(waiter);
+		waiter->changed(waiter, true);
+	}
+}
+
+/* ---- life of the manager ---- */
+
+const struct executor_events *run_manager_executor_events(void)
+{
+	return &run_life_events;
+}
+
+void run_manager_set_executor(struct run_manager *manager, struct executor *executor)
+{
+	manager->executor = executor;
+}
+
+int run_manager_new(
+	const struct run_manager_options *options, struct run_manager **ret, struct error *err)
+{
+	struct run_manager *manager = NEW(struct run_manager);
+	int r;
+
+	manager->options = *options;
+	manager->runs_dir = path_join(options->state_dir, "runs");
+	manager->index_dir = path_join(options->state_dir, "index");
+	TAILQ_INIT(&manager->all);
+	TAILQ_INIT(&manager->queue);
+	r = clock_boot_id(manager->boot_id);
+	if (r >= 0)
+		r = dir_make(manager->runs_dir, 0700);
+	if (r >= 0)
+		r = dir_make(manager->index_dir, 0700);
+	if (r < 0) {
+		error_errno(err, r, NULL, "cannot make the folders in %s", options->state_dir);
+		free(manager->runs_dir);
+		free(manager->index_dir);
+		free(manager);
+		return r;
+	}
+	uv_timer_init(options->loop, &manager->retry);
+	manager->retry.data = manager;
+	*ret = manager;
+	return 0;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	struct run_manager *manager = handle->data;
+
+	run_manager_unpend(manager);
+}
+
+void run_manager_free(struct run_manager *manager, void (*freed)(void *data), void *data)
+{
+	struct run_live *run, *next;
+
+	manager->stopping = true;
+	manager->freed = freed;
+	manager->freed_data = data;
+	manager->pending++;
+	uv_close((uv_handle_t *)&manager->retry, on_timer_closed);
+	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
+		next = TAILQ_NEXT(run, all);
+		run->waiters = NULL;
+		if (run->pending)
+			continue;
+		run_live_forget(run);
+		run_live_free(run);
+	}
+}
+
+/* ---- answers ---- */
+
+/* A call that ends with the record as it is then. */
+struct reply {
+	struct run_manager *manager;
+	char *run_id;
+	run_manager_done done;
+	void *data;
+	struct run_waiter waiter; /* cancel: until it is over */
+	/* patch */
+	struct pairs tags;
+	char *display_name;
+	struct work work; /* delete: the folder */
+	char *dir;
+};
+
+static struct reply *reply_new(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
+{
+	struct reply *reply = NEW(struct reply);
+
+	reply->manager = manager;
+	reply->run_id = mem_strdup(run_id);
+	reply->done = done;
+	reply->data = data;
+	manager->pending++;
+	return reply;
+}
+
+static void reply_free(struct reply *reply)
+{
+	struct run_manager *manager = reply->manager;
+
+	pairs_release(&reply->tags);
+	free(reply->display_name);
+	free(reply->run_id);
+	free(reply->dir);
+	free(reply);
+	run_manager_unpend(manager);
+}
+
+static int no_such_run(const char *run_id, int r, struct error *err)
+{
+	if (r == -ENOENT)
+		return error_set(err, r, "run_id", "no run \"%s\"", run_id);
+	return error_errno(err, r, NULL, "cannot read the history");
+}
+
+/* The last step of all of them. */
+static void reply_send(struct reply *reply, int result)
+{
+	struct run_record record = { 0 };
+	struct error err = ERROR_INIT;
+
+	if (result < 0)
+		no_such_run(reply->run_id, result, &err);
+	else if ((result = run_manager_get(reply->manager, reply->run_id, &record)) < 0)
+		no_such_run(reply->run_id, result, &err);
+	reply->done(reply->data, result < 0 ? NULL : &record, &err);
+	if (result >= 0)
+		run_record_release(&record);
+	reply_free(reply);
+}
+
+int run_manager_get(struct run_manager *manager, const char *run_id, struct run_record *ret)
+{
+	const struct run_live *run = run_live_find(manager, run_id);
+
+	if (!run)
+		return history_get(manager->options.history, run_id, ret);
+	run_record_copy(&run->record, ret);
+	return 0;
+}
+
+int run_manager_resolve(struct run_manager *manager, const char *name, char **ret_run_id)
+{
+	return history_resolve(manager->options.history, name, ret_run_id);
+}
+
+int run_manager_list(
+	struct run_manager *manager, const struct history_query *query, struct run_record_list *ret)
+{
+	int r = history_list(manager->options.history, query, ret);
+
+	if (r < 0)
+		return r;
+	/* Memory knows more than what was committed so far. */
+	for (size_t i = 0; i < ret->count; i++) {
+		const struct run_live *run = run_live_find(manager, ret->items[i].run_id);
+
+		if (!run)
+			continue;
+		run_record_release(&ret->items[i]);
+		run_record_copy(&run->record, &ret->items[i]);
+	}
+	return 0;
+}
+
+void run_manager_count(const struct run_manager *manager, struct run_counts *ret)
+{
+	const struct run_live *run;
+
+	*ret = (struct run_counts){ .running = manager->slots_used,
+		.max_running = manager->options.max_running };
+	TAILQ_FOREACH(run, &manager->all, all) {
+		ret->queued += run->in_queue;
+		ret->finalizing += run->record.state == RUN_FINALIZING;
+	}
+}
+
+bool run_manager_is_live(const struct run_manager *manager, const char *run_id)
+{
+	return run_live_find(manager, run_id) != NULL;
+}
+
+int run_manager_open_dir(const struct run_manager *manager, const char *run_id)
+{
+	_cleanup_(freep) char *dir = path_join(manager->runs_dir, run_id);
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int run_waiter_start(struct run_manager *manager, const char *run_id, struct run_waiter *waiter,
+	void (*changed)(struct run_waiter *waiter, bool over))
+{
+	struct run_live *run = run_live_find(manager, run_id);
+
+	if (!run)
+		return -ENOENT;
+	*waiter = (struct run_waiter){ run->waiters, &run->waiters, changed };
+	if (run->waiters)
+		run->waiters->link = &waiter->next;
+	run->waiters = waiter;
+	return 0;
+}
+
+void run_waiter_stop(struct run_waiter *waiter)
+{
+	if (!waiter->link)
+		return;
+	*waiter->link = waiter->next;
+	if (waiter->next)
+		waiter->next->link = waiter->link;
+	waiter->link = NULL;
+}
+
+/* ---- submit ---- */
+
+struct submit {
+	struct run_manager *manager;
+	struct submission submission;
+	struct run_record record;
+	uid_t uid;
+	int result;
+	struct error err;
+	run_manager_done done;
+	void *data;
+	struct work work;
+	struct run_live *run;
+};
+
+static char *user_name(uid_t uid)
+{
+	const struct passwd *user = getpwuid(uid);
+
+	return user ? mem_strdup(user->pw_name) : mem_printf("%u", (unsigned)uid);
+}
+
+static void submit_reply(struct submit *submit, const struct run_record *record)
+{
+	struct run_manager *manager = submit->manager;
+
+	submit->done(submit->data, record, &submit->err);
+	submission_release(&submit->submission);
+	run_record_release(&submit->record);
+	free(submit);
+	run_manager_unpend(manager);
+}
+
+/* The record and a copy of the run as it is now: the run may be over by the time of the answer. */
+static void submit_accepted(struct submit *submit, int result)
+{
+	if (result < 0)
+		log_warning("%s: its git patch is not in history: %s", submit->record.run_id,
+			strerror(-result));
+	submit_reply(submit, &submit->record);
+}
+
+static void patch_committed(void *data, int result)
+{
+	submit_accepted(data, result);
+}
+
+static void inserted(void *data, int result)
+{
+	struct submit *submit = data;
+	struct run_manager *manager = submit->manager;
+	struct artifacts patch = { 0 };
+	struct run_live *run;
+
+	if (result < 0) {
+		_cleanup_(freep) char *dir = path_join(manager->runs_dir, submit->record.run_id);
+
+		finish_clean_up(dir, false);
+		error_errno(&submit->err, result, NULL, "cannot write the run to history");
+		submit_reply(submit, NULL);
+		return;
+	}
+	run = run_live_new(manager, &submit->record);
+	run_live_enlist(run);
+	run_live_queue(run, run->record.queued_us);
+	log_info("%s: Queued, submitted by %s", run->record.run_id, run->record.submitted_by);
+	if (submit->submission.git.patch) {
+		artifacts_add(&patch, GIT_PATCH_ARTIFACT, submit->submission.git.patch_size,
+			&submit->submission.patch_digest, clock_utc());
+		history_put_artifacts(
+			manager->options.history, run->record.run_id, &patch, patch_committed, submit);
+		artifacts_release(&patch);
+	} else {
+		submit_accepted(submit, 0);
+	}
+	run_live_schedule(manager);
+}
+
+static void fill_record(struct submit *submit)
+{
+	const struct run_request *request = &submit->submission.request;
+	const struct git_info *git = &submit->submission.git;
+	struct run_event event = { .type = RUN_EVENT_QUEUE, .at_us = clock_utc() };
+	_cleanup_(json_freep) struct json *definition = run_request_definition(request);
+	struct run_record *record = &submit->record;
+	char digest[DIGEST_HEX_SIZE + 1];
+
+	record->experiment_name = mem_strdup(request->experiment_name);
+	record->display_name = mem_strdup(request->display_name);
+	record->target = mem_strdup(request->compute_target);
+	record->submitted_by = user_name(submit->uid);
+	record->owner = submit->uid;
+	record->exit_code = -1;
+	record->warnings = strv_copy(submit->submission.snapshot.warnings);
+	for (size_t i = 0; git->warnings && git->warnings[i]; i++)
+		strv_add(&record->warnings, git->warnings[i]);
+	digest_format(&submit->submission.snapshot.id, digest);
+	record->snapshot_id = mem_printf("sha256:%s", digest);
+	pairs_copy(&request->tags, &record->tags);
+	pairs_copy(&request->properties, &record->properties);
+	for (size_t i = 0; i < git->properties.count; i++)
+		pairs_set(&record->properties, git->properties.items[i].key,
+			git->properties.items[i].value);
+	record->definition = json_print(definition);
+	run_apply(record, &event);
+}
+
+static void submit_on_thread(struct work *work)
+{
+	struct submit *submit = container_of(work, struct submit, work);
+
+	submit->result = submission_carry_out(&submit->submission, &submit->err);
+}
+
+static void submit_done(struct work *work)
+{
+	struct submit *submit = container_of(work, struct submit, work);
+
+	if (submit->result < 0) {
+		submit_reply(submit, NULL);
+		return;
+	}
+	fill_record(submit);
+	history_insert(submit->manager->options.history, &submit->record, HISTORY_DURABLE, inserted,
+		submit);
+}
+
+void run_manager_submit(struct run_manager *manager, struct run_request *request, uid_t uid,
+	run_manager_done done, void *data)
+{
+	struct submit *submit = NEW(struct submit);
+
+	submit->manager = manager;
+	submit->uid = uid;
+	submit->done = done;
+	submit->data = data;
+	submit->record.created_us = clock_utc();
+	submit->record.run_id = run_id_make(request->experiment_name);
+	submit->submission = (struct submission){
+		.store = manager->options.store,
+		.index_dir = manager->index_dir,
+		.runs_dir = manager->runs_dir,
+		.git_helper = manager->options.git_helper,
+		.limits = &manager->options.limits,
+		.request = *request,
+		.run_id = mem_strdup(submit->record.run_id),
+	};
+	*request = (struct run_request){ 0 };
+	manager->pending++;
+	work_queue(manager->options.loop, &submit->work, submit_on_thread, submit_done);
+}
+
+/* ---- cancel, patch, delete, artifacts ---- */
+
+static void canceled(struct run_waiter *waiter, bool over)
+{
+	if (over)
+		reply_send(container_of(waiter, struct reply, waiter), 0);
+}
+
+static void cancel_ended(struct run_manager *manager, const char *run_id, run_manager_done done,
+	void *data)
+{
+	struct run_record record;
+	struct error err = ERROR_INIT;
+	int r = history_get(manager->options.history, run_id, &record);
+
+	if (r < 0) {
+		no_such_run(run_id, r, &err);
+		done(data, NULL, &err);
+		return;
+	}
+	if (record.state != RUN_CANCELED)
+		r = error_set(&err, -EALREADY, "run_id", "%s has already ended: %s", run_id,
+			run_state_name(record.state));
+	done(data, r < 0 ? NULL : &record, &err);
+	run_record_release(&record);
+}
+
+void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,
+	run_manager_done done, void *data)
+{
+	struct run_live *run = run_live_find(manager, run_id);
+	_cleanup_(freep) char *name = user_name(by);
+	struct reply *reply;
+
+	if (!run) {
+		cancel_ended(manager, run_id, done, data);
+		return;
+	}
+	reply = reply_new(manager, run_id, done, data);
+	if (!run->in_executor && run->record.state != RUN_FINALIZING) {
+		/* It ends now: the answer comes when that is durable. */
+		run_waiter_start(manager, run_id, &reply->waiter, canceled);
+		run_live_cancel(run, name);
+		return;
+	}
+	run_live_cancel(run, name);
+	reply_send(reply, 0);
+}
+
+static void patched(void *data, int result)
+{
+	struct reply *reply = data;
+	struct run_live *run = run_live_find(reply->manager, reply->run_id);
+
+	for (size_t i = 0; result >= 0 && run && i < reply->tags.count; i++) {
+		const struct pair *tag = &reply->tags.items[i];
+
+		if (tag->value)
+			pairs_set(&run->record.tags, tag->key, tag->value);
+		else
+			pairs_remove(&run->record.tags, tag->key);
+	}
+	if (result >= 0 && run && reply->display_name)
+		mem_replace(&run->record.display_name,
+			reply->display_name[0] ? reply->display_name : NULL);
+	reply_send(reply, result);
+}
+
+void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
+	const char *display_name, run_manager_done done, void *data)
+{
+	struct reply *reply = reply_new(manager, run_id, done, data);
+
+	pairs_copy(tags, &reply->tags);
+	reply->display_name = mem_strdup(display_name);
+	history_patch(manager->options.history, run_id, &reply->tags, display_name, patched, reply);
+}
+
+static void delete_on_thread(struct work *work)
+{
+	finish_clean_up(container_of(work, struct reply, work)->dir, false);
+}
+
+static void delete_done(struct work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+	struct error none = ERROR_INIT;
+
+	reply->done(reply->data, NULL, &none);
+	reply_free(reply);
+}
+
+static void deleted(void *data, int result)
+{
+	struct reply *reply = data;
+	struct error err = ERROR_INIT;
+
+	if (result < 0) {
+		no_such_run(reply->run_id, result, &err);
+		reply->done(reply->data, NULL, &err);
+		reply_free(reply);
+		return;
+	}
+	reply->dir = path_join(reply->manager->runs_dir, reply->run_id);
+	work_queue(reply->manager->options.loop, &reply->work, delete_on_thread, delete_done);
+}
+
+void run_manager_delete(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
+{
+	struct error err = ERROR_INIT;
+
+	if (run_live_find(manager, run_id)) {
+		error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+		done(data, NULL, &err);
+		return;
+	}
+	history_delete(manager->options.history, run_id, deleted, reply_new(manager, run_id, done, data));
+}
+
+static void artifacts_put(void *data, int result)
+{
+	reply_send(data, result);
+}
+
+void run_manager_put_artifacts(struct run_manager *manager, const char *run_id,
+	const struct artifacts *artifacts, run_manager_done done, void *data)
+{
+	history_put_artifacts(manager->options.history, run_id, artifacts, artifacts_put,
+		reply_new(manager, run_id, done, data));
+}

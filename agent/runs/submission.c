@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/* submission - the blocking part of accepting a run; see submission.h */
+#include "runs/submission.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "common/file.h"
+#include "common/mem.h"
+#include "store/manifest.h"
+#include "store/store.h"
+
+#define MANIFEST_MAX (256u << 20)
+
+static int check_source(const struct run_request *request, struct error *err)
+{
+	struct stat st;
+
+	if (stat(request->source_directory, &st) < 0)
+		return error_errno(err, -errno, "source_directory", "source_directory: %s",
+			request->source_directory);
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, -ENOTDIR, "source_directory",
+			"source_directory: %s is not a directory", request->source_directory);
+	return 0;
+}
+
+static int check_script(const struct run_request *request, struct error *err)
+{
+	_cleanup_(freep) char *path = NULL;
+	struct stat st;
+
+	if (!request->script)
+		return 0;
+	path = path_join(request->source_directory, request->script);
+	if (stat(path, &st) < 0)
+		return error_set(err, -errno, "script", "script: no \"%s\" in %s (%s)", request->script,
+			request->source_directory, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return error_set(err, -EINVAL, "script", "script: \"%s\" is not a file", request->script);
+	return 0;
+}
+
+/* "a/./b" and "./a" name a/b and a in a manifest. */
+static char *normal_relative(const char *path)
+{
+	_cleanup_(freep) char *rooted = mem_printf("/%s", path);
+	_cleanup_(freep) char *normal = path_absolute(rooted);
+
+	return mem_strdup(normal + 1);
+}
+
+/* Is the script, or a link above it, among what was kept? */
+static bool manifest_holds(const char *data, size_t size, const char *path)
+{
+	struct manifest_reader reader;
+	struct manifest_entry entry;
+
+	if (manifest_open(&reader, data, size) < 0)
+		return false;
+	while (manifest_next(&reader, &entry) > 0) {
+		size_t length = strlen(entry.path);
+
+		if (entry.type != MANIFEST_DIRECTORY && !strncmp(entry.path, path, length) &&
+			(!path[length] || (path[length] == '/' && entry.type == MANIFEST_LINK)))
+			return true;
+	}
+	return false;
+}
+
+static int check_script_kept(const struct submission *submission, struct error *err)
+{
+	_cleanup_(freep) char *data = NULL;
+	_cleanup_(freep) char *path = NULL;
+	size_t size;
+	int r;
+
+	if (!submission->request.script)
+		return 0;
+	r = store_read(submission->store, &submission->snapshot.id, MANIFEST_MAX, &data, &size);
+	if (r < 0)
+		return error_errno(err, r, NULL, "cannot read the snapshot back");
+	path = normal_relative(submission->request.script);
+	if (manifest_holds(data, size, path))
+		return 0;
+	return error_set(err, -EINVAL, "script",
+		"script: \"%s\" is left out of the snapshot by the ignore files; take it out of .amlignore "
+		"(or .gitignore)",
+		path);
+}
+
+static void *read_git(void *data)
+{
+	struct submission *submission = data;
+
+	git_info_read(submission->git_helper, submission->request.source_directory,
+		submission->request.submit_environment, &submission->git);
+	return NULL;
+}
+
+static int take_snapshot(struct submission *submission, struct error *err)
+{
+	pthread_t thread;
+	bool beside = pthread_create(&thread, NULL, read_git, submission) == 0;
+	int r = snapshot_take(submission->store, submission->index_dir,
+		submission->request.source_directory, submission->limits, &submission->snapshot, err);
+
+	if (beside)
+		pthread_join(thread, NULL);
+	else
+		read_git(submission);
+	return error_default(err, r, "cannot take the snapshot");
+}
+
+static int store_patch(struct submission *submission, struct error *err)
+{
+	_cleanup_(store_batch_abortp) struct store_batch *batch = NULL;
+	int r;
+
+	if (!submission->git.patch)
+		return 0;
+	r = store_batch_begin(submission->store, &batch);
+	if (r >= 0)
+		r = store_batch_put(batch, submission->git.patch, submission->git.patch_size,
+			&submission->patch_digest);
+	if (r >= 0)
+		r = store_batch_commit(TAKE(batch));
+	return r < 0 ? error_errno(err, r, NULL, "cannot store the git patch") : 0;
+}
+
+static int write_environment(int dirfd, char *const *environment)
+{
+	_cleanup_(closep) int fd = -EBADF;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	int r;
+
+	if (!environment)
+		return 0;
+	for (size_t i = 0; environment[i]; i++)
+		strbuf_add(&text, environment[i], strlen(environment[i]) + 1);
+	fd = openat(dirfd, SUBMISSION_ENVIRONMENT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	r = file_write_all(fd, text.data, text.size);
+	if (r < 0)
+		return r;
+	return fsync(fd) < 0 ? -errno : 0;
+}
+
+static int make_run_dir(const struct submission *submission)
+{
+	_cleanup_(closep) int runs =
+		open(submission->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closep) int dir = -EBADF;
+	int r;
+
+	if (runs < 0)
+		return -errno;
+	if (mkdirat(runs, submission->run_id, 0700) < 0)
+		return -errno;
+	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return -errno;
+	r = write_environment(dir, submission->request.submit_environment);
+	if (r >= 0 && (fsync(dir) < 0 || fsync(runs) < 0))
+		r = -errno;
+	if (r < 0)
+		tree_remove(runs, submission->run_id);
+	return r;
+}
+
+int submission_carry_out(struct submission *submission, struct error *err)
+{
+	int r = check_source(&submission->request, err);
+
+	if (r >= 0)
+		r = check_script(&submission->request, err);
+	if (r >= 0)
+		r = take_snapshot(submission, err);
+	if (r >= 0)
+		r = check_script_kept(submission, err);
+	if (r >= 0)
+		r = store_patch(submission, err);
+	if (r < 0)
+		return r;
+	r = make_run_dir(submission);
+	return r < 0 ? error_errno(err, r, NULL, "cannot make the run's folder in %s",
+			       submission->runs_dir)
+		     : 0;
+}
+
+void submission_release(struct submission *submission)
+{
+	run_request_release(&submission->request);
+	snapshot_release(&submission->snapshot);
+	git_info_release(&submission->git);
+	free(submission->run_id);
+	submission->run_id = NULL;
+}

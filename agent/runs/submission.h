@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * submission - the blocking part of accepting a run: look, snapshot, write down what is owed
+ *
+ * submission_carry_out() checks folder and script, takes the snapshot, reads git (beside it, on a
+ * thread of its own), and makes the run directory with the submitter's environment, fsynced: what a
+ * daemon needs that starts after a loss of power. On failure nothing is left behind.
+ *
+ * Threads: any (a work thread). Errors: negative errno with err naming field or file.
+ */
+#pragma once
+
+#include "capture/git_info.h"
+#include "capture/snapshot.h"
+#include "common/run_request.h"
+
+struct store;
+
+/* The submitter's environment as NUL-ended "NAME=VALUE", in the run directory; absent: a clean one. */
+#define SUBMISSION_ENVIRONMENT "environment"
+
+struct submission {
+	/* in */
+	struct store *store;
+	const char *index_dir;
+	const char *runs_dir;
+	const char *git_helper; /* NULL: none */
+	const struct snapshot_limits *limits;
+	struct run_request request;
+	char *run_id;
+	/* out */
+	struct snapshot snapshot;
+	struct git_info git;
+	struct digest patch_digest; /* of git.patch, when there is one */
+};
+
+int submission_carry_out(struct submission *submission, struct error *err);
+void submission_release(struct submission *submission);

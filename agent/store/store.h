@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store - content-addressed blobs, stored once
+ *
+ * A blob is a sequence of bytes named by its SHA-256, in a plain file <root>/sha256/ab/<64 hex>,
+ * mode 0444 (less the umask), written once and never changed. A name that exists holds durable,
+ * whole bytes: blobs are written under <root>/tmp/ first, flushed, and only then renamed into
+ * place. Bytes that are there already are not written again.
+ *
+ * Writing goes through a batch, so that twenty thousand files cost one flush of the file system and
+ * not twenty thousand:
+ *
+ *	struct store_batch *batch;
+ *	store_batch_begin(store, &batch);
+ *	store_batch_put_fd(batch, fd, &digest, &size);      any number, from any threads
+ *	store_batch_commit(batch);                          durable from here on; frees the batch
+ *
+ * or store_batch_abort(), which leaves nothing behind. A few files are flushed one by one (fsync),
+ * many by syncfs; writeback is started while hashing goes on.
+ *
+ * The store only grows; removal is gc's alone (not here).
+ *
+ * Owns:    the folder <root>. At open, leftovers of a crash in <root>/tmp/ are removed: one process
+ *          at a time may have a store open (the daemon holds the state folder's lock).
+ * Threads: any; calls block, keep them off the event loop.
+ * Errors:  0 or a negative errno; -EBADMSG when a blob's bytes do not match its name, -ENOENT when
+ *          it is not there.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/cleanup.h"
+#include "common/digest.h"
+
+struct store;
+struct store_batch;
+
+/* Open the store at root, making it when absent. */
+int store_open(const char *root, struct store **ret);
+/* NULL is fine. No batch may be open. */
+void store_close(struct store *store);
+DEFINE_CLEANUP(struct store *, store_close);
+
+int store_batch_begin(struct store *store, struct store_batch **ret);
+/* Frees the batch, also when it fails (then nothing new is to be found in the store). */
+int store_batch_commit(struct store_batch *batch);
+/* NULL is fine. */
+void store_batch_abort(struct store_batch *batch);
+DEFINE_CLEANUP(struct store_batch *, store_batch_abort);
+
+/* Keep these bytes. */
+int store_batch_put(
+	struct store_batch *batch, const void *data, size_t size, struct digest *ret);
+
+/* Keep what can be read from fd, from its offset to its end, as it is read (one pass: what is
+ * hashed is what is written). fd stays the caller's. */
+int store_batch_put_fd(
+	struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
+
+/*
+ * Keep the regular file dirfd/name by moving it into the store: no copy. For files that nobody can
+ * write to any more. Moving is a hard link: the file keeps its name in dirfd, so that neither a
+ * failed batch nor a crash can lose it, and the caller removes that name once it has recorded the
+ * digest; from the commit on the file is a blob under both names (mode 0444), not to be written to.
+ * Falls back to a copy, as store_batch_put_fd() makes it, when the file is on another file system,
+ * has other hard links, or belongs to another user. -EINVAL when it is not a regular file.
+ */
+int store_batch_put_file(struct store_batch *batch, int dirfd, const char *name,
+	struct digest *ret, uint64_t *ret_size);
+
+bool store_has(struct store *store, const struct digest *digest);
+
+/* Open a blob for reading. The bytes are not verified; whoever hands them on does that while
+ * reading (store_copy, or the client with the digest it was told). */
+int store_open_blob(
+	struct store *store, const struct digest *digest, int *ret_fd, uint64_t *ret_size);
+
+/* Read a whole blob of at most max bytes and verify it. malloc'ed, NUL after the end. */
+int store_read(struct store *store, const struct digest *digest, size_t max, char **ret,
+	size_t *ret_size);
+
+/* Write a blob into fd (a new, empty file), verifying while copying; never shares writable bytes
+ * with the store (reflink where the file system has it, else a copy). */
+int store_copy(struct store *store, const struct digest *digest, int fd);
+
+/* A write in pieces, for bytes that arrive over time (PUT). begin, write*, then commit or abort. */
+struct store_writer;
+int store_writer_begin(struct store *store, struct store_writer **ret);
+int store_writer_write(struct store_writer *writer, const void *data, size_t size);
+/* Durable; frees the writer, also when it fails. */
+int store_writer_commit(struct store_writer *writer, struct digest *ret, uint64_t *ret_size);
+void store_writer_abort(struct store_writer *writer);

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* cmd_delete - amlctl delete: remove runs from history */
+#include <stdio.h>
+
+#include "cli/command.h"
+#include "cli/output.h"
+#include "cli/record.h"
+#include "common/mem.h"
+
+struct delete_options {
+	bool json;
+};
+
+static const struct option_spec options_table[] = {
+	{ 'o', "output", "json|table", "json: the ids of what was deleted, as an array",
+		option_json, offsetof(struct delete_options, json) },
+};
+
+/* The ids of all that is named, before anything is deleted: a name that is none deletes nothing. */
+static int resolve_all(struct cli *cli, char *const *names, char ***ret)
+{
+	for (size_t i = 0; names[i]; i++) {
+		_cleanup_(freep)
+		char *target = run_target(names[i], "%s", "");
+		_cleanup_(json_freep)
+		struct json *record = NULL;
+		int r = client_get(&cli->client, target, &record, &cli->err);
+
+		if (r < 0)
+			return r;
+		if (!strv_contains(*ret, record_id(record)))
+			strv_add(ret, record_id(record));
+	}
+	return 0;
+}
+
+static int run(struct cli *cli, void *data, char **operands)
+{
+	const struct delete_options *options = data;
+	_cleanup_(json_freep)
+	struct json *deleted = json_new_array();
+	_cleanup_(strv_freep)
+	char **ids = NULL;
+	int r = resolve_all(cli, operands, &ids);
+
+	for (size_t i = 0; ids && ids[i] && r >= 0; i++) {
+		_cleanup_(freep)
+		char *target = run_target(ids[i], "%s", "");
+
+		r = client_call(&cli->client, "DELETE", target, NULL, NULL, &cli->err);
+		if (r < 0)
+			break;
+		json_append(deleted, json_new_string(ids[i]));
+		if (!options->json)
+			puts(ids[i]);
+	}
+	if (options->json)
+		print_json(deleted);
+	return finish_output() ? EXIT_TROUBLE : r;
+}
+
+const struct command cmd_delete = {
+	.name = "delete",
+	.synopsis = "RUN...",
+	.summary = "Remove runs from history, with their artifacts",
+	.details =
+		"Asks nothing. Prints the ids of what it deleted. A run that has not ended is an\n"
+		"error: cancel it first.\n",
+	.options = options_table,
+	.option_count = ARRAY_SIZE(options_table),
+	.options_size = sizeof(struct delete_options),
+	.operands_min = 1,
+	.operands_max = -1,
+	.run = run,
+};

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * endpoint - which daemon: where its socket may be, and how to get one to answer
+ *
+ * Sockets are tried in this order: --socket; that of --state-dir; $AMLAGENT_SOCKET; without any of
+ * these the user's, then the system's. When none answers, a per-user daemon is started at the first
+ * of them (autostart.h), unless --no-autostart.
+ *
+ * Once a daemon has answered, only its socket is tried again: a run does not move to another one,
+ * and the system service is not replaced by a daemon of ours.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "common/error.h"
+
+struct endpoint {
+	const char *socket; /* the options, NULL when not given */
+	const char *state_dir;
+	const char *config;
+	bool no_autostart;
+	char *answered; /* the socket that answered, NULL before */
+};
+
+void endpoint_release(struct endpoint *endpoint);
+/*
+ * Connect, starting a daemon if need be. A close-on-exec descriptor, or a negative errno with err
+ * saying what to do.
+ */
+int endpoint_connect(struct endpoint *endpoint, struct error *err);
+/* Connect to a daemon that is there already; -ENOENT or -ECONNREFUSED when none answers. */
+int endpoint_connect_existing(struct endpoint *endpoint, struct error *err);

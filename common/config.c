@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* config - amlagentd.conf by table; see config.h */
+#include "common/config.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/file.h"
+#include "common/log.h"
+#include "common/mem.h"
+#include "common/run_request.h"
+
+static int parse_number(const char *text, int64_t *ret)
+{
+	char *end;
+
+	errno = 0;
+	*ret = strtoll(text, &end, 10);
+	return errno || end == text || *end ? -EINVAL : 0;
+}
+
+/* A duration of 0 is a number too: no grace. */
+static int parse_seconds(const char *text, int64_t *ret)
+{
+	return parse_number(text, ret) == 0 ? 0 : duration_parse(text, ret);
+}
+
+static int parse_level(const char *text, int64_t *ret)
+{
+	enum log_level level;
+	int r = log_parse_level(text, &level);
+
+	if (r == 0)
+		*ret = level;
+	return r;
+}
+
+/* clang-format off */
+static const struct key {
+	const char *name;
+	int (*parse)(const char *text, int64_t *ret);
+	size_t offset;
+	int64_t fallback, low, high;
+	const char *what;
+} keys[] = {
+#define KEY(name) #name
+#define AT(name) offsetof(struct config, name)
+	{ KEY(max_running_runs),    parse_number,  AT(max_running_runs),    0, 1, 100000, "a number" },
+	{ KEY(stop_grace_seconds),  parse_seconds, AT(stop_grace_seconds),  10, 0, 86400, "a duration" },
+	{ KEY(keep_work_days),      parse_number,  AT(keep_work_days),      7, 0, 36500, "a number of days" },
+	{ KEY(snapshot_max_bytes),  size_parse,    AT(snapshot_max_bytes),  INT64_C(10) << 30, 1, INT64_C(1) << 52, "a size" },
+	{ KEY(snapshot_max_files),  parse_number,  AT(snapshot_max_files),  200000, 1, 100000000, "a number" },
+	{ KEY(snapshot_warn_bytes), size_parse,    AT(snapshot_warn_bytes), INT64_C(300) << 20, 1, INT64_C(1) << 52, "a size" },
+	{ KEY(snapshot_warn_files), parse_number,  AT(snapshot_warn_files), 2000, 1, 100000000, "a number" },
+	{ KEY(max_request_bytes),   size_parse,    AT(max_request_bytes),   INT64_C(4) << 20, 65536, INT64_C(1) << 30, "a size" },
+	{ KEY(log_level),           parse_level,   AT(log_level),           LOG_LEVEL_INFO, 0, 7, "error, warning, info or debug" },
+};
+/* clang-format on */
+
+static int64_t *field(struct config *config, const struct key *key)
+{
+	return (int64_t *)((char *)config + key->offset);
+}
+
+void config_default(struct config *ret)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		*field(ret, &keys[i]) = keys[i].fallback;
+	ret->max_running_runs = cpus > 0 ? cpus : 1;
+}
+
+static char *trim(char *text)
+{
+	char *end = text + strlen(text);
+
+	while (end > text && isspace((unsigned char)end[-1]))
+		*--end = '\0';
+	while (isspace((unsigned char)*text))
+		text++;
+	return text;
+}
+
+static int set_key(struct config *config, const char *name, const char *value, const char *where,
+	struct error *err)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		int64_t number;
+
+		if (strcmp(keys[i].name, name))
+			continue;
+		if (keys[i].parse(value, &number) < 0 || number < keys[i].low || number > keys[i].high)
+			return error_set(err, -EINVAL, where, "%s: %s: \"%.80s\" is not %s in its bounds",
+				where, name, value, keys[i].what);
+		*field(config, &keys[i]) = number;
+		return 0;
+	}
+	return error_set(err, -EINVAL, where, "%s: unknown key \"%.80s\"", where, name);
+}
+
+static int parse_line(
+	struct config *config, char *line, const char *where, struct error *err)
+{
+	char *equals;
+
+	line = trim(line);
+	if (!line[0] || line[0] == '#')
+		return 0;
+	equals = strchr(line, '=');
+	if (!equals)
+		return error_set(err, -EINVAL, where, "%s: must be \"key = value\"", where);
+	*equals = '\0';
+	return set_key(config, trim(line), trim(equals + 1), where, err);
+}
+
+int config_parse(
+	const char *text, size_t size, const char *name, struct config *ret, struct error *err)
+{
+	_cleanup_(freep) char *copy = mem_strndup(text, size);
+	struct config config;
+	int number = 1;
+
+	config_default(&config);
+	for (char *line = copy, *end; line; line = end, number++) {
+		_cleanup_(freep) char *where = mem_printf("%s:%d", name, number);
+		int r;
+
+		end = strchr(line, '\n');
+		if (end)
+			*end++ = '\0';
+		r = parse_line(&config, line, where, err);
+		if (r < 0)
+			return r;
+	}
+	*ret = config;
+	return 0;
+}
+
+int config_load(const char *path, struct config *ret, struct error *err)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	int r = file_read(AT_FDCWD, path, 1 << 20, &text);
+
+	if (r < 0)
+		return error_errno(err, r, path, "cannot read the configuration %s", path);
+	return config_parse(text.data ? text.data : "", text.size, path, ret, err);
+}

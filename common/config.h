@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * config - amlagentd.conf: every key, its default and its bounds, in one table (config.c)
+ *
+ * Lines of `key = value`, `#` comments, blank lines. Sizes take K, M, G; durations take s, m, h, d.
+ * The same table makes conf/amlagentd.conf's tests: a key that is not there does not exist.
+ *
+ * Errors: -EINVAL with err's target "FILE:LINE" and what is wrong; nothing is changed then.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/error.h"
+
+struct config {
+	int64_t max_running_runs; /* how many run at once; the others wait in the queue */
+	int64_t stop_grace_seconds; /* between SIGTERM and SIGKILL */
+	int64_t keep_work_days; /* how long work/ of a run that did not complete stays */
+	int64_t snapshot_max_bytes;
+	int64_t snapshot_max_files;
+	int64_t snapshot_warn_bytes;
+	int64_t snapshot_warn_files;
+	int64_t max_request_bytes;
+	int64_t log_level; /* enum log_level */
+};
+
+/* Defaults; max_running_runs is the number of CPUs. */
+void config_default(struct config *ret);
+/* Defaults, then the file. -ENOENT only when `path` was asked for by name and is not there. */
+int config_load(const char *path, struct config *ret, struct error *err);
+/* The same from memory; `name` is for messages. Pure: fuzzed. */
+int config_parse(
+	const char *text, size_t size, const char *name, struct config *ret, struct error *err);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+/* error - a negative errno with a text for people; see error.h */
+#include "common/error.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int set(struct error *err, int r, const char *target, const char *fmt, va_list args,
+	const char *suffix)
+{
+	size_t used;
+
+	if (!err || err->code)
+		return r;
+	err->code = r;
+	snprintf(err->target, sizeof(err->target), "%s", target ? target : "");
+	vsnprintf(err->message, sizeof(err->message), fmt, args);
+	used = strlen(err->message);
+	if (suffix)
+		snprintf(err->message + used, sizeof(err->message) - used, ": %s", suffix);
+	return r;
+}
+
+int error_set(struct error *err, int r, const char *target, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	set(err, r, target, fmt, args, NULL);
+	va_end(args);
+	return r;
+}
+
+int error_errno(struct error *err, int r, const char *target, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	set(err, r, target, fmt, args, strerror(-r));
+	va_end(args);
+	return r;
+}
+
+void error_prefix(struct error *err, const char *prefix)
+{
+	char copy[sizeof(err->message)];
+
+	if (!err || !err->code)
+		return;
+	memcpy(copy, err->message, sizeof(copy));
+	if (snprintf(err->message, sizeof(err->message), "%s: %s", prefix, copy) < 0)
+		memcpy(err->message, copy, sizeof(copy));
+}
+
+int error_default(struct error *err, int r, const char *what)
+{
+	if (r < 0 && err && !err->code)
+		error_errno(err, r, NULL, "%s", what);
+	return r;
+}

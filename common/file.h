@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * file - whole files, atomic replacement, directories
+ *
+ * All paths are relative to a directory descriptor (AT_FDCWD for the current directory), all
+ * descriptors are close-on-exec. Calls block.
+ *
+ * Errors: 0 (or a descriptor, or a count) or a negative errno. Who frees: the caller, every ret_.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "common/strbuf.h"
+
+/* Read all of it; -EFBIG when it is larger than max. */
+int file_read(int dirfd, const char *path, size_t max, struct strbuf *ret);
+int file_read_fd(int fd, size_t max, struct strbuf *ret);
+
+/* Write all of it, going on after EINTR and short writes. */
+int file_write_all(int fd, const void *data, size_t size);
+
+enum file_sync {
+	FILE_NO_SYNC, /* survives a crash of the process */
+	FILE_SYNC, /* survives a loss of power: fsync the file, rename, fsync the directory */
+};
+
+/* Replace path by these bytes through a temporary file beside it: seen whole or not at all. */
+int file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
+	enum file_sync sync);
+
+/* Make a directory and its parents; one that exists is fine. Only new ones get the mode. */
+int dir_make(const char *path, mode_t mode);
+
+/*
+ * Remove path and all below it, whatever it is; a directory without write permission is given one
+ * first. Symbolic links are removed, never followed. Absent: 0. Other errors: the first is returned,
+ * the rest of the tree is removed all the same.
+ */
+int tree_remove(int dirfd, const char *path);
+
+/* Is relative inside: no "..", not absolute, no empty part, not ""? Lexical, opens nothing. */
+bool path_is_inside(const char *relative);
+
+/* "a/b" + "c" -> "a/b/c"; an absolute second one stands alone. */
+char *path_join(const char *dir, const char *name);
+
+/* The absolute form of path without ".", ".." and double slashes, lexically. Needs a cwd only when
+ * path is relative. NULL when the cwd is gone. */
+char *path_absolute(const char *path);

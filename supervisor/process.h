@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process - what /proc/PID/stat says, and the list of processes
+ *
+ * No heap. Errors: a negative errno; -ESRCH when there is no such process.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct process {
+	pid_t pid;
+	pid_t parent;
+	pid_t group;
+	bool alive; /* some thread of it: a zombie whose other threads go on is alive */
+	bool ours; /* of the tree; set by tree.c */
+	uint64_t start; /* ticks since boot; with the pid it names the process */
+};
+
+/* /proc, for the other two; kept open by the caller. */
+int process_open_list(void);
+
+int process_read(int proc_fd, pid_t pid, struct process *ret);
+
+/* Call for every process there is, by rising pid, while it returns true. */
+int process_each(int proc_fd, bool (*found)(pid_t pid));
+
+/* The fields of a stat line; pure. -EBADMSG. */
+int process_parse(const char *line, struct process *ret);

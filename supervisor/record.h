@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * record - the files of the run directory, without heap
+ *
+ * The supervisor's working directory is the run directory, so names are relative. Everything here
+ * works with static memory: it is called while the command runs.
+ *
+ * Errors: 0 (or a size) or a negative errno.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "common/file.h"
+
+/* Longer than any record but launch. */
+#define RECORD_MAX 4096
+
+/* The size read, at most RECORD_MAX; -EFBIG when there is more. */
+ssize_t record_read(const char *name, char to[static RECORD_MAX]);
+
+/* Replace name by these bytes: seen whole or not at all. */
+int record_write(const char *name, const void *data, size_t size, enum file_sync sync);
+
+/* A line in supervisor.log; where that cannot be, nothing. */
+void record_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

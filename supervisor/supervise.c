@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* supervise - one run: start its command, hold its limit, stop its tree; see supervise.h */
+#include "supervisor/supervise.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "common/clock.h"
+#include "supervisor/begin.h"
+#include "supervisor/oom.h"
+#include "supervisor/record.h"
+#include "supervisor/tree.h"
+
+#define EXIT_CANNOT_BEGIN 1
+#define EXIT_STARTED_BEFORE 3
+
+/* Between two looks at a tree that is being killed. */
+#define LOOK_MIN_US 1000
+#define LOOK_MAX_US 100000
+#define WRITE_RETRY_SECONDS 1
+
+enum state {
+	RUNNING, /* the command runs */
+	STOPPING, /* SIGTERM was sent: the grace */
+	KILLING, /* the grace is over: until nothing is left */
+	OVER,
+	STATE_COUNT,
+};
+
+enum event {
+	COMMAND_ENDED, /* and others of the tree go on */
+	ALL_GONE,
+	DEADLINE,
+	STOP_ASKED, /* `stop` says so */
+	TERMINATED, /* SIGTERM came */
+	EVENT_COUNT,
+};
+
+struct supervision {
+	struct beginning begin;
+	int64_t limit_us, grace_us;
+	enum state state;
+	pid_t child; /* 0 when none, or when it was waited for */
+	int64_t boot_start_us; /* when it was started, by clock_boot() */
+	int64_t deadline_us; /* of clock_boot(), whatever it is for */
+	int64_t look_us; /* KILLING: until the next look */
+	int64_t oom_kills; /* at the start */
+	bool child_killed; /* the SIGKILL is ours */
+	struct run_stop stop; /* the latest one read */
+	struct run_exit exit;
+};
+
+/* Records are made in static memory; it holds the longest one. */
+static char record_bytes[RECORD_MAX];
+
+static int64_t later(int64_t from_us, int64_t by_us)
+{
+	int64_t sum;
+
+	return __builtin_add_overflow(from_us, by_us, &sum) ? SOURCES_NO_DEADLINE : sum;
+}
+
+static int64_t sooner(int64_t a, int64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* When it would be stopped for the limit. */
+static int64_t limit_end(const struct supervision *s)
+{
+	return s->limit_us ? later(s->boot_start_us, s->limit_us) : SOURCES_NO_DEADLINE;
+}
+
+static void set_deadline(struct supervision *s, int64_t at_us)
+{
+	s->deadline_us = at_us;
+	sources_set_deadline(&s->begin.sources, at_us);
+}
+
+/* ---- the records ---- */
+
+static int write_status(const struct supervision *s)
+{
+	struct strbuf text = { record_bytes, 0, sizeof(record_bytes) };
+	struct run_status status = {
+		.supervisor_pid = getpid(),
+		.child_pid = s->child,
+		.start_us = s->exit.start_us,
+	};
+
+	strcpy(status.boot_id, s->begin.boot_id);
+	run_status_format(&status, &text);
+	return record_write(RUN_DIR_STATUS, text.data, text.size, FILE_NO_SYNC);
+}
+
+static bool run_dir_is_gone(void)
+{
+	struct stat st;
+
+	return stat(".", &st) < 0 || st.st_nlink == 0;
+}
+
+/* A verdict is not dropped for want of room: until it is written, the run is not over. */
+static void write_exit(const struct supervision *s)
+{
+	struct strbuf text = { record_bytes, 0, sizeof(record_bytes) };
+	const struct timespec pause = { .tv_sec = WRITE_RETRY_SECONDS };
+	int noted = 0;
+	int r;
+
+	run_exit_format(&s->exit, &text);
+	while ((r = record_write(RUN_DIR_EXIT, text.data, text.size, FILE_SYNC)) < 0) {
+		if (run_dir_is_gone())
+			return;
+		if (r != noted)
+			record_note("cannot write exit: %s; trying again", strerror(-r));
+		noted = r;
+		nanosleep(&pause, NULL);
+	}
+}
+
+static bool read_stop(struct supervision *s)
+{
+	char text[RECORD_MAX];
+	ssize_t size = record_read(RUN_DIR_STOP, text);
+
+	return size >= 0 && run_stop_parse(text, (size_t)size, &s->stop) >= 0;
+}
+
+/* ---- what is done ---- */
+
+static enum state stay(struct supervision *s)
+{
+	return s->state;
+}
+
+static enum state finish(struct supervision *s)
+{
+	(void)s;
+	return OVER;
+}
+
+static enum state ask_to_end(struct supervision *s, int64_t grace_us)
+{
+	/* A stopped process gets the first when it gets the second. */
+	static const int signals[] = { SIGTERM, SIGCONT };
+	int64_t now_us = clock_boot();
+
+	tree_signal(s->child, signals, ARRAY_SIZE(signals));
+	/* No stop is more patient than the limit, which had been asked for first. */
+	set_deadline(s, sooner(later(now_us, grace_us), later(limit_end(s), s->grace_us)));
+	return STOPPING;
+}
+
+static enum state begin_stop(struct supervision *s, enum run_stop_why why, int64_t grace_us)
+{
+	s->exit.stopped = why;
+	s->exit.stop_us = clock_utc();
+	return ask_to_end(s, grace_us);
+}
+
+static enum state stop_for_limit(struct supervision *s)
+{
+	return begin_stop(s, RUN_STOP_LIMIT, s->grace_us);
+}
+
+static enum state stop_as_asked(struct supervision *s)
+{
+	return begin_stop(s, s->stop.why, s->stop.grace_us);
+}
+
+static enum state stop_for_shutdown(struct supervision *s)
+{
+	return begin_stop(s, RUN_STOP_SHUTDOWN, s->grace_us);
+}
+
+static enum state stop_leftovers(struct supervision *s)
+{
+	int count = tree_count();
+
+	s->exit.leftovers = count > 0 ? count : 0;
+	return ask_to_end(s, s->grace_us);
+}
+
+/* Asked again: the grace can only become shorter. */
+static enum state hurry(struct supervision *s)
+{
+	set_deadline(s, sooner(s->deadline_us, later(clock_boot(), s->stop.grace_us)));
+	return STOPPING;
+}
+
+static enum state hurry_for_shutdown(struct supervision *s)
+{
+	set_deadline(s, sooner(s->deadline_us, later(clock_boot(), s->grace_us)));
+	return STOPPING;
+}
+
+static enum state kill_all(struct supervision *s)
+{
+	static const int freeze[] = { SIGSTOP };
+	static const int end[] = { SIGKILL };
+
+	s->child_killed |= s->child != 0;
+	/* Frozen first: what does not run does not fork while the others are being ended. */
+	tree_signal(s->child, freeze, 1);
+	tree_signal(s->child, end, 1);
+	s->look_us = s->state == KILLING ? sooner(s->look_us * 2, LOOK_MAX_US) : LOOK_MIN_US;
+	set_deadline(s, clock_boot() + s->look_us);
+	return KILLING;
+}
+
+typedef enum state (*action)(struct supervision *s);
+
+static const action actions[STATE_COUNT][EVENT_COUNT] = {
+	[RUNNING] = {
+		[COMMAND_ENDED] = stop_leftovers,
+		[ALL_GONE] = finish,
+		[DEADLINE] = stop_for_limit,
+		[STOP_ASKED] = stop_as_asked,
+		[TERMINATED] = stop_for_shutdown,
+	},
+	[STOPPING] = {
+		[COMMAND_ENDED] = stay,
+		[ALL_GONE] = finish,
+		[DEADLINE] = kill_all,
+		[STOP_ASKED] = hurry,
+		[TERMINATED] = hurry_for_shutdown,
+	},
+	[KILLING] = {
+		[COMMAND_ENDED] = stay,
+		[ALL_GONE] = finish,
+		[DEADLINE] = kill_all,
+		[STOP_ASKED] = stay,
+		[TERMINATED] = stay,
+	},
+	[OVER] = { stay, stay, stay, stay, stay },
+};
+
+static void happen(struct supervision *s, enum event event)
+{
+	s->state = actions[s->state][event](s);
+}
+
+/* ---- what happens ---- */
+
+static void command_ended(struct supervision *s, const siginfo_t *info)
+{
+	struct run_exit *exit = &s->exit;
+	bool by_signal = info->si_code != CLD_EXITED;
+
+	s->child = 0;
+	exit->end_us = clock_utc();
+	exit->wall_us = clock_boot() - s->boot_start_us;
+	exit->exit_code = by_signal ? -1 : info->si_status;
+	exit->signal = by_signal ? info->si_status : 0;
+	exit->oom = exit->signal == SIGKILL && !s->child_killed && s->oom_kills >= 0 &&
+		oom_kill_count() > s->oom_kills;
+}
+
+/* Wait for all that have ended. */
+static void reap(struct supervision *s)
+{
+	pid_t child = s->child;
+
+	for (;;) {
+		siginfo_t info = { 0 };
+
+		/* __WALL: also children made by clone() without a signal for their end. */
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
+			if (errno == EINTR)
+				continue;
+			happen(s, ALL_GONE);
+			return;
+		}
+		if (info.si_pid == 0)
+			break;
+		if (info.si_pid == s->child)
+			command_ended(s, &info);
+	}
+	if (child && !s->child)
+		happen(s, COMMAND_ENDED);
+}
+
+static void run_loop(struct supervision *s)
+{
+	unsigned found = 0;
+
+	while (s->state != OVER) {
+		reap(s);
+		if (found & SOURCE_TERMINATE)
+			happen(s, TERMINATED);
+		if (found & SOURCE_CONTROL && read_stop(s))
+			happen(s, STOP_ASKED);
+		if (clock_boot() >= s->deadline_us)
+			happen(s, DEADLINE);
+		found = s->state == OVER ? 0 : sources_wait(&s->begin.sources);
+	}
+}
+
+/* ---- start and end ---- */
+
+static void start_failed(struct supervision *s, int error)
+{
+	s->exit.exec_errno = error;
+	s->exit.end_us = clock_utc();
+	s->state = OVER;
+}
+
+static void start_command(struct supervision *s)
+{
+	int r = child_start(&s->begin.launch, &s->begin.files, &s->child);
+
+	if (r < 0) {
+		s->child = 0;
+		start_failed(s, -r);
+		return;
+	}
+	s->exit.start_us = clock_utc();
+	s->boot_start_us = clock_boot();
+	r = write_status(s);
+	if (r < 0)
+		record_note("cannot tell in status that the command runs: %s", strerror(-r));
+	set_deadline(s, limit_end(s));
+	s->oom_kills = oom_kill_count();
+	oom_protect_self();
+}
+
+/* Asked to stop before it began: then it does not. */
+static bool stopped_before(struct supervision *s)
+{
+	if (!read_stop(s))
+		return false;
+	s->exit.stopped = s->stop.why;
+	s->exit.stop_us = s->exit.end_us = clock_utc();
+	s->state = OVER;
+	return true;
+}
+
+static void take_usage(struct run_exit *exit)
+{
+	struct rusage usage;
+
+	if (getrusage(RUSAGE_CHILDREN, &usage) < 0)
+		return;
+	exit->user_us = usage.ru_utime.tv_sec * USEC_PER_SEC + usage.ru_utime.tv_usec;
+	exit->system_us = usage.ru_stime.tv_sec * USEC_PER_SEC + usage.ru_stime.tv_usec;
+	exit->peak_bytes = usage.ru_maxrss * INT64_C(1024);
+}
+
+int supervise(const char *run_dir)
+{
+	static struct supervision s = { .exit.exit_code = -1, .deadline_us = SOURCES_NO_DEADLINE };
+	int r = begin(run_dir, &s.begin);
+
+	if (r < 0)
+		return r == -EALREADY ? EXIT_STARTED_BEFORE : EXIT_CANNOT_BEGIN;
+	s.limit_us = s.begin.launch.limit_us;
+	s.grace_us = s.begin.launch.grace_us;
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 || (r = write_status(&s)) < 0) {
+		record_note("cannot write status: %s", strerror(r < 0 ? -r : errno));
+		return EXIT_CANNOT_BEGIN;
+	}
+	if (!stopped_before(&s))
+		start_command(&s);
+	run_launch_release(&s.begin.launch);
+	child_close(&s.begin.files);
+	run_loop(&s);
+	s.exit.gone_us = clock_utc();
+	take_usage(&s.exit);
+	write_exit(&s);
+	return 0;
+}

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: MIT
+"""The daemon dies and comes back; the supervisor dies and does not."""
+
+import os
+import re
+import signal
+import time
+
+import pytest
+from harness import GATE_MODULE, Gate, alive, process_stat, read_when_there, wait_for
+
+
+def started(daemon, script, gates=1, **fields):
+    """A run that has printed its first line: (id, gates)."""
+    doors = [Gate(daemon.root, f"restart{next(daemon.counter)}") for _ in range(gates)]
+    text = script
+    for i, door in enumerate(doors):
+        text = text.replace(f"WAIT{i}", door.code)
+    run = daemon.submit({"gate.py": GATE_MODULE, "main.py": text}, **fields)
+    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    return run, doors
+
+
+@pytest.mark.parametrize("status", [0, 3, 255])
+def test_a_run_notices_nothing_and_its_exit_status_is_true(daemon, status):
+    script = f"import os, sys\nprint('one', os.getppid())\nWAIT0\nprint('two', os.getppid())\nopen('outputs/o', 'w').write('kept')\nsys.exit({status})"
+    run, (gate,) = started(daemon, script)
+    daemon.kill()
+    daemon.start()
+    assert daemon.record(run)["status"] == "Running"
+    gate.open()
+    record = daemon.ended(run)
+    assert (record["status"], record["exit_code"]) == ("Failed" if status else "Completed", status), record
+    one, two = daemon.std_log(run).split(b"\n")[:2]
+    assert one.replace(b"one", b"two") == two, "it has another parent now"
+    assert daemon.artifact(run, "outputs/o") == b"kept"
+    assert record["resources_used"]["wall_seconds"] > 0
+
+
+@pytest.mark.parametrize("end, expected", [
+    ("sys.exit(0)", ("Completed", 0, None, None)),
+    ("sys.exit(7)", ("Failed", 7, None, "UserError")),
+    ("os.kill(os.getpid(), 9)", ("Failed", None, 9, "Killed")),
+    ("time.sleep(1000)", ("Canceled", None, None, "MaxRunDurationExceeded")),
+])  # fmt: skip
+def test_a_run_that_ended_while_no_daemon_was_there(daemon, end, expected):
+    script = f"import os, sys, time\nprint('up', os.getpid())\nWAIT0\nprint('last words')\nopen('outputs/o', 'w').write('kept')\n{end}"
+    run, (gate,) = started(daemon, script, max_run_duration_seconds=2 if "sleep" in end else 600)
+    pid = int(daemon.std_log(run).split()[1])
+    supervisor = process_stat(pid)[1]
+    daemon.kill()
+    gate.open()
+    wait_for(lambda: not alive(pid), "the script has ended without a daemon", timeout=15)
+    wait_for(lambda: not alive(supervisor), "and so has its supervisor", timeout=15)
+    ended = time.time()
+    daemon.start()
+    record = daemon.ended(run)
+    got = (record["status"], record["exit_code"], record["signal"], record["error"] and record["error"]["code"])
+    assert got[0] == expected[0] and got[3] == expected[3], record
+    if expected[3] != "MaxRunDurationExceeded":
+        assert got == expected
+    assert daemon.std_log(run).endswith(b"last words\n")
+    assert daemon.artifact(run, "outputs/o") == b"kept"
+    import datetime
+
+    end_time = datetime.datetime.fromisoformat(record["end_time_utc"].rstrip("Z")).replace(tzinfo=datetime.timezone.utc)
+    assert end_time.timestamp() <= ended + 0.1, "the end is that of the run, not that of the restart"
+
+
+def test_a_graceful_stop_of_the_daemon_leaves_runs_alone_too(daemon):
+    run, (gate,) = started(daemon, "print('up')\nWAIT0\nprint('done')")
+    assert daemon.terminate() in (0, -signal.SIGTERM)
+    daemon.start()
+    gate.open()
+    assert daemon.ended(run)["status"] == "Completed"
+    assert daemon.std_log(run) == b"up\ndone\n"
+
+
+def test_cancel_and_limit_work_on_an_adopted_run(daemon):
+    run, _ = started(daemon, "print('up')\nWAIT0")
+    daemon.kill()
+    daemon.start()
+    assert daemon.amlctl("cancel", run).returncode == 0
+    assert daemon.ended(run)["error"]["code"] == "CanceledByUser"
+
+
+def test_a_cancel_that_was_accepted_holds_although_the_daemon_dies(make_daemon):
+    daemon = make_daemon(config={"stop_grace_seconds": 3})
+    run, _ = started(daemon, "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up')\nWAIT0")
+    assert daemon.api("POST", f"/v1/runs/{run}/cancel").status == 202
+    daemon.kill()
+    daemon.start()
+    record = daemon.ended(run, timeout=15)
+    assert (record["status"], record["error"]["code"]) == ("Canceled", "CanceledByUser"), record
+
+
+@pytest.mark.parametrize("command", ["run", "logs"])
+def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command):
+    script = (
+        "import sys\n"
+        "for i in range(20000): print('before', i)\nWAIT0\n"
+        "for i in range(20000): print('away', i)\nWAIT1\n"
+        "for i in range(20000): print('after', i)\nsys.exit(4)\n"
+    )
+    doors = [Gate(daemon.root, f"follow{i}") for i in range(2)]
+    text = script.replace("WAIT0", doors[0].code).replace("WAIT1", doors[1].code)
+    source = daemon.source({"gate.py": GATE_MODULE, "main.py": text})
+    if command == "run":
+        process = daemon.popen("run", "main.py", cwd=source)
+    else:
+        run = daemon.submit(source_directory=str(source), script="main.py")
+        process = daemon.popen("logs", "-f", run)
+    expected = [f"{word} {i}\n".encode() for word in ("before", "away", "after") for i in range(20000)]
+    got = [process.stdout.readline() for _ in range(20000)]
+    run = daemon.api("GET", "/v1/runs").json[0]["run_id"]
+    daemon.kill()
+    doors[0].open()
+    work = daemon.work(run)
+    wait_for(lambda: b"away 19999\n" in (work / "user_logs/std_log.txt").read_bytes()[-100:], "it prints on")
+    daemon.start()
+    doors[1].open()
+    rest, err = process.communicate(timeout=30)
+    assert got + rest.splitlines(keepends=True) == expected, err
+    assert process.returncode == (4 if command == "run" else 0), err
+    assert daemon.record(run)["exit_code"] == 4
+
+
+def test_wait_survives_a_restart(daemon):
+    run, (gate,) = started(daemon, "print('up')\nWAIT0\nraise SystemExit(6)")
+    process = daemon.popen("wait", run)
+    wait_for(lambda: process_stat(process.pid)[0] == "S", "wait waits")
+    daemon.kill()
+    daemon.start()
+    gate.open()
+    process.communicate(timeout=30)
+    assert process.returncode == 6
+
+
+def test_followers_survive_ten_deaths(daemon):
+    doors = [Gate(daemon.root, f"ten{i}") for i in range(10)]
+    text = "".join(f"print('line', {i}, 'x' * 5000)\n{door.code}\n" for i, door in enumerate(doors))
+    source = daemon.source({"gate.py": GATE_MODULE, "main.py": text + "print('end')"})
+    process = daemon.popen("run", "main.py", cwd=source)
+    for i, door in enumerate(doors):
+        assert process.stdout.readline().startswith(b"line %d x" % i)
+        daemon.kill()
+        door.open()
+        daemon.start()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"end\n"), err
+
+
+def test_queued_runs_stay_queued_and_run_in_their_order(make_daemon):
+    daemon = make_daemon(config={"max_running_runs": 1, "stop_grace_seconds": 1})
+    order = daemon.root / "order"
+    blocker, (gate,) = started(daemon, "print('up')\nWAIT0")
+    runs = [daemon.submit(f"import os\nfd = os.open({str(order)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+                          f"os.write(fd, b'{i} ')") for i in range(5)]  # fmt: skip
+    daemon.kill()
+    daemon.start()
+    assert [daemon.record(run)["status"] for run in runs] == ["Queued"] * 5
+    assert daemon.record(blocker)["status"] == "Running"
+    gate.open()
+    for run in runs:
+        assert daemon.ended(run)["status"] == "Completed"
+    assert order.read_text() == "0 1 2 3 4 ", "each once, in the order of their submits"
+
+
+def test_a_queued_run_keeps_its_environment_over_a_restart(make_daemon):
+    daemon = make_daemon(config={"max_running_runs": 1, "stop_grace_seconds": 1})
+    _, (gate,) = started(daemon, "print('up')\nWAIT0")
+    run = daemon.submit("import os; print(os.environ['CARRIED'])", submit_environment={"PATH": "/usr/bin", "CARRIED": "yes"})
+    daemon.kill()
+    daemon.start()
+    gate.open()
+    assert daemon.ended(run)["status"] == "Completed"
+    assert daemon.std_log(run) == b"yes\n"
+
+
+def test_the_daemon_killed_right_after_submits_loses_and_doubles_none(make_daemon):
+    daemon = make_daemon(config={"max_running_runs": 4, "stop_grace_seconds": 1})
+    traces = daemon.root / "traces"
+    source = daemon.source(
+        f"import os\nfd = os.open({str(traces)!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)\n"
+        "os.write(fd, (os.environ['AZUREML_RUN_ID'] + '\\n').encode())"
+    )
+    runs = []
+    for _ in range(6):
+        runs += [daemon.submit(source_directory=str(source), script="main.py", experiment_name="d") for _ in range(5)]
+        daemon.kill()
+        daemon.start()
+    for run in runs:
+        record = daemon.ended(run)
+        assert record["status"] == "Completed", record
+    assert sorted(traces.read_text().split()) == sorted(runs), "every run exactly once"
+
+
+# -- the supervisor -------------------------------------------------------------------------------
+
+
+def test_a_dead_supervisor_is_a_lost_run_and_its_tree_goes(daemon):
+    pids = daemon.root / "tree"
+    script = f"""
+import os, signal, subprocess, sys, time
+child = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)'],
+                         start_new_session=True)
+open({str(pids)!r} + '.new', 'w').write(f'{{os.getpid()}} {{os.getppid()}} {{child.pid}}')
+os.rename({str(pids)!r} + '.new', {str(pids)!r})
+open('outputs/kept', 'w').write('kept')
+print('up', flush=True)
+time.sleep(1000)
+"""
+    run = daemon.submit(script)
+    script_pid, supervisor, child = map(int, read_when_there(pids).split())
+    starts = {pid: process_stat(pid)[2] for pid in (script_pid, child)}
+    os.kill(supervisor, signal.SIGKILL)
+    record = daemon.ended(run)
+    assert not [pid for pid, start in starts.items() if alive(pid, start)], "stopped first, then told"
+    assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
+    assert record["exit_code"] is None and record["signal"] is None, "no exit status is invented"
+    assert re.search(r"\d\d:\d\d|20\d\d|seen", record["error"]["message"]), record["error"]
+    assert daemon.std_log(run) == b"up\n" and daemon.artifact(run, "outputs/kept") == b"kept"
+    assert daemon.amlctl("wait", run).returncode == 125
+    assert daemon.finish("print(1)")["status"] == "Completed"
+
+
+def test_a_supervisor_that_died_while_no_daemon_was_there(daemon):
+    run, _ = started(daemon, "import os\nprint(os.getpid(), os.getppid())\nWAIT0")
+    script_pid, supervisor = map(int, daemon.std_log(run).split())
+    start = process_stat(script_pid)[2]
+    daemon.kill()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for(lambda: not alive(supervisor), "the supervisor is gone")
+    daemon.start()
+    record = daemon.ended(run)
+    assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
+    assert not alive(script_pid, start)
+
+
+def test_sigterm_to_the_supervisor_does_not_lose_the_run(daemon):
+    """What a shutdown or an over-eager `kill` sends: it ends told, not lost, or goes on."""
+    run, (gate,) = started(daemon, "import os\nprint(os.getppid())\nWAIT0")
+    os.kill(int(daemon.std_log(run)), signal.SIGTERM)
+    gate.open()
+    record = daemon.ended(run)
+    assert record["error"] is None or record["error"]["code"] != "Lost", record
+
+
+def test_a_script_cannot_forge_the_end_of_its_run(daemon):
+    """What the supervisor writes lies beside work/; a script that writes wildly below its own folder changes nothing."""
+    script = (
+        "import os, sys, json\nroot = os.path.dirname(os.getcwd())\n"
+        "print(sorted(os.listdir(root)))\nsys.exit(3)\n"
+    )
+    record = daemon.finish(script)
+    assert record["exit_code"] == 3, record
+    assert daemon.api("GET", "/healthz").status == 200
+
+
+def test_garbage_in_the_state_folder_does_not_keep_the_daemon_from_starting(daemon):
+    good = daemon.finish("print(1)")["run_id"]
+    daemon.terminate()
+    runs = daemon.state / "runs"
+    (runs / "not-a-run").mkdir()
+    (runs / "x_1700000000_0123abcd").mkdir()
+    (runs / "a-file").write_text("?")
+    (runs / "x_1700000000_0123abce").symlink_to("/etc")
+    daemon.start()
+    assert daemon.record(good)["status"] == "Completed"
+    assert daemon.finish("print(2)")["status"] == "Completed"
+    assert os.path.exists("/etc/passwd")
+
+
+def test_a_history_of_a_newer_build_or_of_noise_is_refused_and_left_alone(make_daemon):
+    daemon = make_daemon(start=False)
+    noise = b"this is no database" * 1000
+    (daemon.state / "history.db").write_bytes(noise)
+    with pytest.raises(AssertionError, match="not ready"):
+        daemon.start()
+    assert "history.db" in daemon.last_words(), daemon.last_words()
+    assert daemon.process.wait(10) != 0
+    daemon.process = None
+    assert (daemon.state / "history.db").read_bytes() == noise

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* test_run_request - the request as understood, and what is refused */
+#include "test.h"
+
+#include "common/mem.h"
+#include "common/run_request.h"
+#include "runs/prepare.h"
+
+static int parse(const char *text, struct run_request *request, struct error *err)
+{
+	_cleanup_(json_freep) struct json *body = NULL;
+	int r = json_parse(text, strlen(text), &body, err);
+
+	return r < 0 ? r : run_request_parse(body, request, err);
+}
+
+static void defaults_are_filled_in(void **state)
+{
+	_cleanup_(run_request_release) struct run_request request = { 0 };
+
+	(void)state;
+	assert_int_equal(parse("{\"source_directory\":\"/a/./my proj/\",\"script\":\"t.py\"}", &request, NULL), 0);
+	assert_string_equal(request.source_directory, "/a/my proj");
+	assert_string_equal(request.experiment_name, "my-proj");
+	assert_string_equal(request.compute_target, "local");
+	assert_int_equal(request.max_run_duration_seconds, RUN_DURATION_DEFAULT);
+	assert_int_equal(request.cpus, 1);
+	assert_null(request.submit_environment);
+}
+
+static void the_definition_parses_back_to_itself_without_the_environment(void **state)
+{
+	static const char text[] =
+		"{\"experiment_name\":\"e\",\"display_name\":\"d\",\"source_directory\":\"/s\","
+		"\"script\":\"a/t.py\",\"arguments\":[\"--lr\",0.1,7],\"max_run_duration_seconds\":null,"
+		"\"environment\":{\"name\":\"n\",\"environment_variables\":{\"A\":\"=b=\"},\"python\":"
+		"{\"user_managed_dependencies\":true,\"interpreter_path\":\"/p\"}},"
+		"\"resources\":{\"cpus\":2,\"gpus\":1,\"memory_bytes\":1024},\"priority\":-3,"
+		"\"tags\":{\"t\":\"v\"},\"properties\":{\"p\":\"q\"},"
+		"\"submit_environment\":{\"SECRET\":\"xyzzy\"}}";
+	_cleanup_(run_request_release) struct run_request first = { 0 }, second = { 0 };
+	_cleanup_(json_freep) struct json *one = NULL, *two = NULL;
+	_cleanup_(freep) char *before = NULL, *after = NULL;
+
+	(void)state;
+	assert_int_equal(parse(text, &first, NULL), 0);
+	assert_string_equal(first.submit_environment[0], "SECRET=xyzzy");
+	assert_int_equal(first.max_run_duration_seconds, 0);
+	one = run_request_definition(&first);
+	before = json_print(one);
+	assert_null(strstr(before, "xyzzy"));
+	assert_int_equal(parse(before, &second, NULL), 0);
+	two = run_request_definition(&second);
+	after = json_print(two);
+	assert_string_equal(before, after);
+}
+
+static void bad_requests_name_the_field(void **state)
+{
+	static const struct {
+		const char *rest, *target;
+	} faults[] = {
+		{ "", "script" },
+		{ ",\"script\":\"a\",\"command\":\"b\"", "command" },
+		{ ",\"command\":\"\"", "command" },
+		{ ",\"command\":\"a\",\"arguments\":[\"b\"]", "arguments" },
+		{ ",\"script\":\"../a\"", "script" },
+		{ ",\"script\":\"/etc/passwd\"", "script" },
+		{ ",\"script\":\"a/../../b\"", "script" },
+		{ ",\"script\":\"a\",\"experiment_name\":\"-x\"", "experiment_name" },
+		{ ",\"script\":\"a\",\"experiment_name\":\"a b\"", "experiment_name" },
+		{ ",\"script\":\"a\",\"max_run_duration_seconds\":0", "max_run_duration_seconds" },
+		{ ",\"script\":\"a\",\"max_run_duration_seconds\":\"1h\"", "max_run_duration_seconds" },
+		{ ",\"script\":\"a\",\"compute_target\":\"cluster\"", "compute_target" },
+		{ ",\"script\":\"a\",\"resources\":{\"cpus\":0}", "resources.cpus" },
+		{ ",\"script\":\"a\",\"environment\":{\"python\":{\"user_managed_dependencies\":false}}",
+			"environment.python.user_managed_dependencies" },
+		{ ",\"script\":\"a\",\"source_dir\":\"x\"", "source_dir" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		_cleanup_(freep) char *text =
+			mem_printf("{\"source_directory\":\"/s\"%s}", faults[i].rest);
+		struct run_request request = { 0 };
+		struct error err = ERROR_INIT;
+
+		assert_int_equal(parse(text, &request, &err), -EINVAL);
+		assert_string_equal(err.target, faults[i].target);
+	}
+}
+
+static void arguments_that_linux_would_not_take_are_refused(void **state)
+{
+	_cleanup_(freep) char *big = mem_alloc(1 << 20);
+	_cleanup_(freep) char *text = NULL;
+	struct run_request request = { 0 };
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	memset(big, 'x', (1 << 20) - 1);
+	text = mem_printf("{\"source_directory\":\"/s\",\"script\":\"a\",\"arguments\":[\"%s\"]}", big);
+	assert_int_equal(parse(text, &request, &err), -E2BIG);
+	assert_string_equal(err.target, "arguments");
+}
+
+static void names_are_made_valid(void **state)
+{
+	static const char *const names[][2] = { { "/home/ana/mnist", "mnist" }, { "/x/.hidden", "hidden" },
+		{ "/x/my project (2)", "my-project--2-" }, { "/", "experiment" }, { "/x/---", "experiment" },
+		{ "/x/\xc3\xa9t\xc3\xa9", "t--" } };
+	_cleanup_(freep) char *id = run_id_make("exp");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *name = experiment_name_from(names[i][0]);
+
+		assert_string_equal(name, names[i][1]);
+		assert_true(experiment_name_valid(name));
+	}
+	assert_true(run_id_valid(id));
+	assert_false(run_id_valid("../etc"));
+	assert_false(run_id_valid(""));
+}
+
+static void durations_and_sizes(void **state)
+{
+	int64_t value;
+
+	(void)state;
+	assert_int_equal(duration_parse("90", &value), 0);
+	assert_int_equal(value, 90);
+	assert_int_equal(duration_parse("90m", &value), 0);
+	assert_int_equal(value, 5400);
+	assert_int_equal(duration_parse("1.5h", &value), 0);
+	assert_int_equal(value, 5400);
+	assert_int_equal(duration_parse("0.2", &value), -EINVAL);
+	assert_int_equal(duration_parse("-5", &value), -EINVAL);
+	assert_int_equal(duration_parse("5 m", &value), -EINVAL);
+	assert_int_equal(duration_parse("0x10", &value), -EINVAL);
+	assert_int_equal(duration_parse("inf", &value), -EINVAL);
+	assert_int_equal(size_parse("8G", &value), 0);
+	assert_int_equal(value, INT64_C(8) << 30);
+	assert_int_equal(size_parse("12Q", &value), -EINVAL);
+}
+
+static void expand(const char *text, const char *expected)
+{
+	char *env[] = { "A=1", "LONG_name2=two", NULL };
+	_cleanup_(freep) char *out = prepare_expand(text, env);
+
+	assert_string_equal(out, expected);
+}
+
+static void variables_in_arguments_are_expanded(void **state)
+{
+	(void)state;
+	expand("", "");
+	expand("plain", "plain");
+	expand("$A", "1");
+	expand("x${A}y$LONG_name2/z", "x1ytwo/z");
+	expand("$NOT_SET ${NOT_SET} $ ${A $", "$NOT_SET ${NOT_SET} $ ${A $");
+	expand("$$A", "$1");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_filled_in),
+		cmocka_unit_test(the_definition_parses_back_to_itself_without_the_environment),
+		cmocka_unit_test(bad_requests_name_the_field),
+		cmocka_unit_test(arguments_that_linux_would_not_take_are_refused),
+		cmocka_unit_test(names_are_made_valid),
+		cmocka_unit_test(durations_and_sizes),
+		cmocka_unit_test(variables_in_arguments_are_expanded),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
