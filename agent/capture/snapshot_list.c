@@ -22,8 +22,7 @@ struct notice {
 enum notice_kind { NOTICE_LINK_OUT, NOTICE_SPECIAL, NOTICE_RULES, NOTICE_OWN_STATE, NOTICE_COUNT };
 
 static const char *const notice_texts[NOTICE_COUNT] = {
-	[NOTICE_LINK_OUT] = "symbolic links that lead out of the folder are kept, but what they point to "
-			    "is not part of the snapshot",
+	[NOTICE_LINK_OUT] = "links lead out of the folder, what they point to is not in the snapshot",
 	[NOTICE_SPECIAL] = "sockets, pipes and devices are left out",
 	[NOTICE_RULES] = "ignore files that are symbolic links are not read as rules",
 	[NOTICE_OWN_STATE] = "amlagent's own state is left out",

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* history_fields - the columns of a run and where they lie in a run_record; see history_internal.h
- */
+/* history_fields - the columns of a run, as one table; see history_internal.h */
 #include "history/history_internal.h"
 
 #include <errno.h>

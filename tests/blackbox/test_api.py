@@ -66,7 +66,6 @@ def refused(shared, source, target, **fields):
         ({"source_directory": "relative/folder"}, "source_directory"),
         ({"source_directory": "/nowhere/at/all"}, "source_directory"),
         ({"source_directory": "/etc/passwd"}, "source_directory"),
-        ({"source_directory": "/tmp/\0x"}, "source_directory"),
         ({"script": ...}, "script"),
         ({"script": ["main.py"]}, "script"),
         ({"script": ""}, "script"),
@@ -82,7 +81,6 @@ def refused(shared, source, target, **fields):
         ({"arguments": {"a": 1}}, "arguments"),
         ({"arguments": [None]}, "arguments"),
         ({"arguments": [["x"]]}, "arguments"),
-        ({"arguments": ["a\0b"]}, "arguments"),
         ({"experiment_name": "has space"}, "experiment_name"),
         ({"experiment_name": "-dash"}, "experiment_name"),
         ({"experiment_name": "x" * 257}, "experiment_name"),
@@ -97,7 +95,6 @@ def refused(shared, source, target, **fields):
         ({"environment": {"environment_variables": {"A": 1}}}, "environment_variables"),
         ({"environment": {"environment_variables": {"A=B": "1"}}}, "environment_variables"),
         ({"environment": {"environment_variables": {"": "1"}}}, "environment_variables"),
-        ({"environment": {"environment_variables": {"A": "x\0y"}}}, "environment_variables"),
         ({"environment": {"python": {"interpreter_path": 5}}}, "interpreter_path"),
         ({"environment": {"python": []}}, "python"),
         ({"max_run_duration_seconds": 0}, "max_run_duration_seconds"),
@@ -129,8 +126,9 @@ def test_a_wrong_request_is_refused_by_the_name_of_the_field(shared, source, fie
 def test_a_value_of_submit_environment_is_never_in_an_error(shared, source):
     error = refused(shared, source, "submit_environment", submit_environment={"TOKEN": ["hunter2"]})
     assert "hunter2" not in str(error)
-    error = refused(shared, source, "submit_environment", submit_environment={"TOKEN": "hunter2\0"})
-    assert "hunter2" not in str(error)
+    for value in ("hunter2\0", "\0hunter2"):
+        answer = shared.post(source_directory=source, script="main.py", submit_environment={"TOKEN": value})
+        assert "hunter2" not in str(bad(answer, 400, "BadRequest"))
 
 
 @pytest.mark.parametrize(
@@ -144,6 +142,17 @@ def test_a_value_of_submit_environment_is_never_in_an_error(shared, source):
 )  # fmt: skip
 def test_a_body_that_is_no_request_is_refused(shared, body):
     bad(shared.api("POST", "/v1/runs", body), 400, "BadRequest")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"source_directory": "/tmp/\0x"}, {"arguments": ["a\0b"]}, {"environment": {"environment_variables": {"A": "\0"}}},
+     {"submit_environment": {"A\0": "x"}}, {"tags": {"\0": "x"}}, {"display_name": "a\0"}],
+)  # fmt: skip
+def test_a_nul_anywhere_is_refused(shared, source, fields):
+    request = {"source_directory": source, "script": "main.py", **fields}
+    error = bad(shared.api("POST", "/v1/runs", request), 400, "BadRequest")
+    assert error["target"] or "u0000" in error["message"], error
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"arguments":[', b"[{}, ["])
@@ -161,7 +170,7 @@ def test_a_body_cut_short_makes_nothing(shared, source, half_close):
     body = json.dumps({"source_directory": source, "script": "main.py", "experiment_name": name}).encode()
     head = f"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body) + 100}\r\n\r\n".encode()
     if half_close:
-        answer = shared.raw(head + body, half_close=True)
+        answer = shared.raw(head + body, timeout=5, half_close=True)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
     else:
         with socket.socket(socket.AF_UNIX) as sock:
@@ -279,7 +288,7 @@ def test_requests_sent_ahead_are_answered_in_order(shared):
     ],
 )  # fmt: skip
 def test_noise_on_the_socket_harms_nobody(shared, noise):
-    shared.raw(noise, half_close=True)
+    shared.raw(noise, timeout=5, half_close=True)
     assert shared.api("GET", "/healthz").status == 200
 
 

@@ -6,12 +6,11 @@ import json
 import os
 import random
 import signal
-import socket
 import stat
 import subprocess
 
 import pytest
-from harness import AMLCTL, alive, end_all, one_line_error, process_stat, processes_below, remove, wait_for, write_tree
+from harness import AMLCTL, PYTHON, alive, end_all, one_line_error, process_stat, processes_below, remove, wait_for, write_tree
 
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="needs root to become another user")
 
@@ -327,15 +326,32 @@ def test_a_link_in_place_of_the_socket_folder_is_refused(stranger, scratch):
 
 @root_only
 def test_a_socket_that_somebody_else_planted_is_not_talked_to(stranger):
-    os.mkdir(stranger.fallback, 0o755)
-    with socket.socket(socket.AF_UNIX) as trap:
-        trap.bind(f"{stranger.fallback}/amlagentd.sock")
-        os.chmod(f"{stranger.fallback}/amlagentd.sock", 0o666)
-        trap.listen()
-        trap.setblocking(False)
-        assert stranger.fallback in one_line_error(stranger.amlctl("run", "main.py"))
-        with pytest.raises(BlockingIOError):
-            trap.accept()[0].recv(1)
+    trap = (
+        "import os, socket, sys\n"
+        f"os.mkdir({stranger.fallback!r}); os.chmod({stranger.fallback!r}, 0o755)\n"
+        "s = socket.socket(socket.AF_UNIX)\n"
+        f"s.bind('{stranger.fallback}/amlagentd.sock')\n"
+        f"os.chmod('{stranger.fallback}/amlagentd.sock', 0o666)\n"
+        "s.listen(); print('ready', flush=True); c = s.accept()[0]; print('HEARD', c.recv(4096), flush=True); c.recv(1)\n"
+    )
+    thief = subprocess.Popen([PYTHON, "-c", trap], stdout=subprocess.PIPE, user=65534, group=65534, extra_groups=[], cwd="/")
+    try:
+        assert thief.stdout.readline() == b"ready\n"
+        victim = stranger.popen("run", "main.py", env={**stranger.env, "TOKEN": "hunter2"})
+        try:
+            out, err = victim.communicate(timeout=5)
+        except subprocess.TimeoutExpired:
+            victim.kill()
+            victim.communicate()
+            thief.kill()
+            raise AssertionError(f"amlctl talks to a socket of uid 65534: {thief.stdout.read()[:400]!r}") from None
+        thief.kill()
+        assert thief.stdout.read() == b"", "the request, with the user's environment, went to a stranger"
+        assert stranger.fallback in one_line_error(subprocess.CompletedProcess([], victim.returncode, out, err))
+    finally:
+        thief.kill()
+        thief.wait()
+        thief.stdout.close()
 
 
 @root_only

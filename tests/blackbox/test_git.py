@@ -37,8 +37,8 @@ class Repository:
 
 
 @pytest.fixture
-def repository(shared, request):
-    made = Repository(shared.root / "git" / request.node.name.replace("/", "_")[-60:])
+def repository(shared):
+    made = Repository(shared.root / "git" / f"repository{next(shared.counter)}")
     made.git("init", "-q", "-b", "trunk")
     write_tree(made.folder, {"main.py": "print('hello')\n", "sub/train.py": "print('sub')\n", "sub/x.txt": "x\n"})
     return made

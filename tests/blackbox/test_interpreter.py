@@ -51,6 +51,15 @@ def venv(shared):
     return folder
 
 
+def a_python_of_its_own(prefix):
+    """As conda's: sys.prefix is the folder."""
+    library = f"python{'.'.join(VERSION.split('.')[:2])}"
+    (prefix / "bin").mkdir(exist_ok=True)
+    (prefix / "lib").mkdir(exist_ok=True)
+    shutil.copy(os.path.realpath(PYTHON), prefix / "bin/python")
+    os.symlink(f"/usr/lib/{library}", prefix / "lib" / library)
+
+
 @pytest.fixture(scope="module")
 def conda(shared):
     """A folder that looks as conda makes them: conda-meta, bin/python, activation scripts."""
@@ -60,8 +69,7 @@ def conda(shared):
         "etc/conda/activate.d/20-second.sh": 'export ORDER="${ORDER}2"\nexport LD_EXTRA="$CONDA_PREFIX/lib"\n',
         "etc/conda/deactivate.d/10-first.sh": "unset FROM_ACTIVATE\n",
     })  # fmt: skip
-    (folder / "bin").mkdir()
-    os.symlink(PYTHON, folder / "bin/python")
+    a_python_of_its_own(folder)
     return folder
 
 
@@ -171,8 +179,8 @@ def test_the_active_environment_of_the_submitter_is_replaced(shared, conda, venv
 def test_an_activation_script_that_fails_or_hangs_is_told(shared, conda):
     for name, script in (("fails", "exit 7\n"), ("hangs", "sleep 1000\n")):
         folder = shared.root / "conda" / "envs" / name
-        write_tree(folder, {"conda-meta/history": "", "etc/conda/activate.d/x.sh": script, "bin/": None})
-        os.symlink(PYTHON, folder / "bin/python")
+        write_tree(folder, {"conda-meta/history": "", "etc/conda/activate.d/x.sh": script})
+        a_python_of_its_own(folder)
         environment = {"python": {"interpreter_path": str(folder / "bin/python")}}
         record = shared.ended(shared.submit("print('ran')", environment=environment), timeout=45)
         told = json.dumps([record["error"], record["warnings"]])
@@ -202,7 +210,10 @@ def test_a_text_file_with_the_executable_bit(shared):
 
 
 def test_an_interpreter_that_hangs(shared):
-    setup_error(shared, write_tree(shared.root / "bad", {"hangs": ("#!/bin/sh\nsleep 1000\n", 0o755)}) / "hangs")
+    """It may be a Python on a slow disk: within a second would be too harsh, for ever is too long."""
+    path = write_tree(shared.root / "bad", {"hangs": ("#!/bin/sh\nsleep 1000\n", 0o755)}) / "hangs"
+    record = shared.ended(shared.submit("", environment={"python": {"interpreter_path": str(path)}}), timeout=20)
+    assert record["error"]["code"] == "SetupError" and str(path) in record["error"]["message"], record
 
 
 def test_an_interpreter_that_crashes(shared):

@@ -7,7 +7,7 @@ import signal
 import time
 
 import pytest
-from harness import GATE_MODULE, Gate, alive, process_stat, read_when_there, wait_for
+from harness import GATE_MODULE, Gate, alive, describe, process_stat, processes_below, read_when_there, wait_for
 
 
 def started(daemon, script, gates=1, **fields):
@@ -106,10 +106,10 @@ def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command)
     text = script.replace("WAIT0", doors[0].code).replace("WAIT1", doors[1].code)
     source = daemon.source({"gate.py": GATE_MODULE, "main.py": text})
     if command == "run":
-        process = daemon.popen("run", "main.py", cwd=source)
+        process = daemon.popen("--no-autostart", "run", "main.py", cwd=source)
     else:
         run = daemon.submit(source_directory=str(source), script="main.py")
-        process = daemon.popen("logs", "-f", run)
+        process = daemon.popen("--no-autostart", "logs", "-f", run)
     expected = [f"{word} {i}\n".encode() for word in ("before", "away", "after") for i in range(20000)]
     got = [process.stdout.readline() for _ in range(20000)]
     run = daemon.api("GET", "/v1/runs").json[0]["run_id"]
@@ -125,9 +125,28 @@ def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command)
     assert daemon.record(run)["exit_code"] == 4
 
 
+def test_a_follower_puts_no_other_daemon_in_the_place_of_the_one_that_died(daemon):
+    """It was talked to by its socket ($AMLAGENT_SOCKET) and has a state folder of its own: one with the user's state
+    folder in its place knows nothing of the run, and keeps the right one from coming back."""
+    gate = Gate(daemon.root, "no-other.gate")
+    source = daemon.source({"gate.py": GATE_MODULE, "main.py": f"print('up')\n{gate.code}\nprint('done')"})
+    process = daemon.popen("run", "main.py", cwd=source)
+    assert process.stdout.readline() == b"up\n"
+    daemon.kill()
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline and process.poll() is None:
+        others = [pid for pid in processes_below(daemon.root) if "amlagentd" in describe(pid)]
+        assert not others, [describe(pid) for pid in others]
+        time.sleep(0.05)
+    daemon.start()
+    gate.open()
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b"done\n"), err
+
+
 def test_wait_survives_a_restart(daemon):
     run, (gate,) = started(daemon, "print('up')\nWAIT0\nraise SystemExit(6)")
-    process = daemon.popen("wait", run)
+    process = daemon.popen("--no-autostart", "wait", run)
     wait_for(lambda: process_stat(process.pid)[0] == "S", "wait waits")
     daemon.kill()
     daemon.start()
@@ -140,7 +159,7 @@ def test_followers_survive_ten_deaths(daemon):
     doors = [Gate(daemon.root, f"ten{i}") for i in range(10)]
     text = "".join(f"print('line', {i}, 'x' * 5000)\n{door.code}\n" for i, door in enumerate(doors))
     source = daemon.source({"gate.py": GATE_MODULE, "main.py": text + "print('end')"})
-    process = daemon.popen("run", "main.py", cwd=source)
+    process = daemon.popen("--no-autostart", "run", "main.py", cwd=source)
     for i, door in enumerate(doors):
         assert process.stdout.readline().startswith(b"line %d x" % i)
         daemon.kill()

@@ -92,7 +92,6 @@ def test_same_content_has_the_same_id_whatever_the_times_and_the_place(shared):
     one = shared.source({"main.py": "1", "d/x": ("y", 0o755)})
     two = shared.source({"d/x": ("y", 0o755), "main.py": "1"})
     os.utime(two / "main.py", (1, 1))
-    os.chmod(two / "main.py", 0o600)
     assert snapshot_id(shared, one) == snapshot_id(shared, two)
 
 
@@ -211,12 +210,12 @@ def test_links_stay_links(shared):
 
 @pytest.mark.parametrize("absolute", [True, False])
 def test_a_link_out_of_the_tree_leads_where_it_led_with_a_warning(shared, absolute):
-    source = shared.source({"main.py": "print(open('sub/data-link').read(), end='')", "sub/x": ""})
+    source = shared.source({"main.py": "print(open('sub/data-link').read().upper(), end='')", "sub/x": ""})
     outside = write_tree(shared.root / "outside-data", {"data.txt": "precious\n"}) / "data.txt"
     os.symlink(outside if absolute else os.path.relpath(outside, source / "sub"), source / "sub/data-link")
     record = shared.finish(source_directory=str(source), script="main.py")
     assert record["status"] == "Completed", record
-    assert shared.std_log(record["run_id"]) == b"precious\n"
+    assert shared.std_log(record["run_id"]) == b"PRECIOUS\n"
     assert [w for w in record["warnings"] if "sub/data-link" in w], record["warnings"]
     for content in files_of(shared.state / "blobs").values():
         assert content != b"precious\n", "what the link points to is not part of the snapshot"

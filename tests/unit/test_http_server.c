@@ -264,7 +264,7 @@ static void on_begin(void *data, struct http_request *request)
 	const char *path = http_request_path(request);
 
 	(void)data;
-	current->begun++;
+	__atomic_add_fetch(&current->begun, 1, __ATOMIC_RELEASE);
 	http_request_set_user_data(request, current);
 	if (!strcmp(path, "/refused"))
 		http_reply(request, 403, NULL, "no", 2, NULL);
@@ -275,7 +275,7 @@ static void on_begin(void *data, struct http_request *request)
 static void on_handle(void *data, struct http_request *request)
 {
 	(void)data;
-	current->handled++;
+	__atomic_add_fetch(&current->handled, 1, __ATOMIC_RELEASE);
 	for (size_t i = 0; i < ARRAY_SIZE(behaviours); i++)
 		if (!strcmp(behaviours[i].path, http_request_path(request))) {
 			behaviours[i].reply(request);
