@@ -20,10 +20,26 @@
 #include "runs/watch.h"
 #include "store/store.h"
 
+#define LOCK_WAIT_MS 1000
+#define LOCK_PAUSE_MS 20
 #define MAX_CONNECTIONS 1000
 #define IDLE_CONNECTION_SECONDS 120
 
 /* ---- made in order ---- */
+
+/* A daemon that was killed a moment ago may have had a child between fork and exec, which holds the
+ * lock a little longer. */
+static bool wait_for_lock(int fd)
+{
+	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
+
+	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_PAUSE_MS) {
+		if (waited >= LOCK_WAIT_MS)
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
 
 static int lock_state(struct agent *agent, struct error *err)
 {
@@ -36,7 +52,7 @@ static int lock_state(struct agent *agent, struct error *err)
 	agent->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (agent->lock_fd < 0)
 		return error_errno(err, -errno, path, "cannot open %s", path);
-	if (flock(agent->lock_fd, LOCK_EX | LOCK_NB) < 0)
+	if (!wait_for_lock(agent->lock_fd))
 		return error_set(err, -EBUSY, dir, "another amlagentd uses the state folder %s", dir);
 	return 0;
 }

@@ -3,6 +3,9 @@
 #include "cli/endpoint.h"
 
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli/autostart.h"
 #include "common/cleanup.h"
@@ -48,10 +51,49 @@ static char **candidates(const struct endpoint *endpoint)
 	return list;
 }
 
+/* In a folder that others can write to the socket may be anybody's, and what we send holds our whole
+ * environment: only our own daemon's and root's are talked to. */
+static int check_owner(uid_t uid, const char *path, struct error *err)
+{
+	if (uid == geteuid() || uid == 0)
+		return 0;
+	return error_set(err, -EPERM, path,
+		"%s belongs to another user (uid %u): not talking to it; name another with --socket", path,
+		(unsigned)uid);
+}
+
+/* The file may be ours and the listener another's who got hold of its name: asked of the kernel. */
+static int check_listener(int fd, const char *path, struct error *err)
+{
+	struct ucred peer;
+	socklen_t size = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+		return error_errno(err, -errno, path, "cannot tell who listens at %s", path);
+	return check_owner(peer.uid, path, err);
+}
+
+/* A connected descriptor. */
+static int connect_checked(const char *path, struct error *err)
+{
+	struct stat st;
+	int fd, r;
+
+	if (stat(path, &st) == 0 && (r = check_owner(st.st_uid, path, err)) < 0)
+		return r;
+	fd = unix_socket_connect(path);
+	if (fd < 0)
+		return fd;
+	r = check_listener(fd, path, err);
+	if (r < 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
 static int try_all(struct endpoint *endpoint, char *const *list, struct error *err)
 {
 	for (size_t i = 0; list[i]; i++) {
-		int fd = unix_socket_connect(list[i]);
+		int fd = connect_checked(list[i], err);
 
 		if (fd >= 0) {
 			mem_replace(&endpoint->answered, list[i]);
@@ -78,6 +120,16 @@ int endpoint_connect_existing(struct endpoint *endpoint, struct error *err)
 	return fd;
 }
 
+/* A daemon that answered at a socket somebody named may have any state folder: one that we started
+ * in its place would know nothing of the run. */
+static bool is_somebody_elses(const struct endpoint *endpoint)
+{
+	const char *from_env = getenv("AMLAGENT_SOCKET");
+
+	return endpoint->answered && !endpoint->state_dir &&
+		(endpoint->socket || (from_env && from_env[0]));
+}
+
 int endpoint_connect(struct endpoint *endpoint, struct error *err)
 {
 	_cleanup_(strv_freep)
@@ -90,7 +142,7 @@ int endpoint_connect(struct endpoint *endpoint, struct error *err)
 		return error_set(err, -ENOENT, list[0],
 			"the system's amlagentd does not answer at %s; `systemctl status amlagentd` says why",
 			list[0]);
-	if (endpoint->no_autostart)
+	if (endpoint->no_autostart || is_somebody_elses(endpoint))
 		return endpoint_connect_existing(endpoint, err);
 	fd = autostart(list[0], endpoint->state_dir, endpoint->config, err);
 	if (fd >= 0)

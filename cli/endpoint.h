@@ -7,7 +7,8 @@
  * of them (autostart.h), unless --no-autostart.
  *
  * Once a daemon has answered, only its socket is tried again: a run does not move to another one,
- * and the system service is not replaced by a daemon of ours.
+ * and neither the system service nor a daemon at a socket that was named (--socket, without
+ * --state-dir) is replaced by one of ours. A socket that neither we nor root listen at is refused.
  */
 #pragma once
 

@@ -326,7 +326,7 @@ static const struct json_field *find_field(
 
 static int refuse_unknown(const char *path, const char *key, struct error *err)
 {
-	_cleanup_(freep) char *full = member_path(path, key);
+	_cleanup_(freep) char *full = member_path(path, key[0] ? key : "\"\"");
 
 	return error_set(err, -EINVAL, full, "%s: unknown key", full);
 }
@@ -433,9 +433,11 @@ int json_read_pairs(const struct json *value, const char *path, void *to, struct
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
 		_cleanup_(freep) char *full = member_path(path, json_key(m));
 
-		if (!json_is_string(m) && !json_is_null(m))
+		if (!json_key(m)[0])
+			return error_set(err, -EINVAL, path, "%s: a key is empty", path);
+		if (!json_is_string(m))
 			return json_type_error(m, full, "a string", err);
-		pairs_set(to, json_key(m), json_is_null(m) ? "" : json_string(m));
+		pairs_set(to, json_key(m), json_string(m));
 	}
 	return 0;
 }

@@ -104,7 +104,7 @@ int json_read_real(const struct json *value, const char *path, void *to, struct 
 int json_read_bool(const struct json *value, const char *path, void *to, struct error *err); /* bool */
 /* char **: strings, and numbers as their text. */
 int json_read_strv(const struct json *value, const char *path, void *to, struct error *err);
-/* struct pairs: an object of strings; null values are "". */
+/* struct pairs: an object of strings; keys are not empty. */
 int json_read_pairs(const struct json *value, const char *path, void *to, struct error *err);
 /* char **: an object of strings as "NAME=VALUE"; names are checked. */
 int json_read_env(const struct json *value, const char *path, void *to, struct error *err);

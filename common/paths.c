@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pwd.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -77,6 +78,15 @@ static char *parent_of(const char *path)
 	return slash == path ? mem_strdup("/") : mem_strndup(path, (size_t)(slash - path));
 }
 
+/* In /tmp a link may have been put there by anybody, whoever it says it belongs to now. */
+static bool others_can_write_beside(const char *path)
+{
+	_cleanup_(freep) char *dir = parent_of(path);
+	struct stat st;
+
+	return stat(dir, &st) < 0 || (st.st_mode & 022);
+}
+
 int paths_prepare_socket_dir(const char *socket_path, struct error *err)
 {
 	_cleanup_(freep) char *dir = parent_of(socket_path);
@@ -90,6 +100,11 @@ int paths_prepare_socket_dir(const char *socket_path, struct error *err)
 	}
 	if (lstat(dir, &st) < 0)
 		return error_errno(err, -errno, dir, "cannot look at %s", dir);
+	if (S_ISLNK(st.st_mode) && others_can_write_beside(dir))
+		return error_set(err, -EPERM, dir,
+			"%s is a symbolic link in a folder that others can write to: refusing to put a "
+			"socket there; remove it or set XDG_RUNTIME_DIR",
+			dir);
 	if (S_ISLNK(st.st_mode) && stat(dir, &st) < 0)
 		return error_errno(err, -errno, dir, "cannot look at %s", dir);
 	if (st.st_uid != geteuid() && st.st_uid != 0)
@@ -191,6 +206,7 @@ int unix_socket_listen(const char *path, unsigned mode)
 	_cleanup_(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	_cleanup_(closep) int dir = -EBADF;
 	struct sockaddr_un address;
+	struct stat st;
 	socklen_t size;
 	int other;
 	int r;
@@ -202,6 +218,9 @@ int unix_socket_listen(const char *path, unsigned mode)
 		close(other);
 		return -EADDRINUSE;
 	}
+	/* Only a socket that nobody listens on is replaced; any other file is somebody's. */
+	if (other == -ECONNREFUSED && (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode)))
+		return -EEXIST;
 	if (other == -ECONNREFUSED && unlink(path) < 0)
 		return -errno;
 	r = make_address(path, &address, &size, &dir);

@@ -42,5 +42,6 @@ char *paths_data(const char *name);
  * of a descriptor of its folder. Returns a close-on-exec descriptor or a negative errno.
  */
 int unix_socket_connect(const char *path);
-/* Replaces a socket that nobody listens on; -EADDRINUSE when somebody does. */
+/* Replaces a socket that nobody listens on; -EADDRINUSE when somebody does, -EEXIST when another
+ * kind of file is in the way. */
 int unix_socket_listen(const char *path, unsigned mode);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
 
 int child_open(const struct run_launch *launch, struct child_files *ret)
 {
@@ -52,7 +53,9 @@ static int set_attributes(posix_spawnattr_t *attributes)
 	int r;
 
 	sigemptyset(&none);
-	sigfillset(&all);
+	/* Not sigfillset(): it leaves out two that the C library keeps for itself, and posix_spawn()
+	 * would have those ignored. */
+	memset(&all, 0xff, sizeof(all));
 	r = posix_spawnattr_setflags(
 		attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	if (!r)

@@ -50,21 +50,41 @@ int process_parse(const char *line, struct process *ret)
 	return 0;
 }
 
-int process_read(int proc_fd, pid_t pid, struct process *ret)
+static int read_text(int proc_fd, const char *name, char *to, size_t room)
 {
-	_cleanup_(closep) int fd = -EBADF;
-	char text[1024];
+	_cleanup_(closep) int fd = openat(proc_fd, name, O_RDONLY | O_CLOEXEC);
 	ssize_t size;
 
-	snprintf(text, sizeof(text), "%d/stat", (int)pid);
-	fd = openat(proc_fd, text, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	size = read(fd, text, sizeof(text) - 1);
+	size = read(fd, to, room - 1);
 	if (size < 0)
 		return -errno;
-	text[size] = '\0';
-	return process_parse(text, ret);
+	to[size] = '\0';
+	return 0;
+}
+
+int process_read(int proc_fd, pid_t pid, struct process *ret)
+{
+	char name[32];
+	char text[1024];
+	int r;
+
+	snprintf(name, sizeof(name), "%d/stat", (int)pid);
+	r = read_text(proc_fd, name, text, sizeof(text));
+	return r < 0 ? r : process_parse(text, ret);
+}
+
+int process_newest(int proc_fd, pid_t *ret)
+{
+	char text[128];
+	int r = read_text(proc_fd, "loadavg", text, sizeof(text)); /* "0.1 0.2 0.3 1/234 5678" */
+	const char *last = r < 0 ? NULL : strrchr(text, ' ');
+
+	if (!last)
+		return r < 0 ? r : -EBADMSG;
+	*ret = (pid_t)strtol(last, NULL, 10);
+	return 0;
 }
 
 static bool pid_of(const char *name, pid_t *ret)
@@ -80,7 +100,7 @@ static bool pid_of(const char *name, pid_t *ret)
 
 /* Not opendir(), which allocates. The buffer is small so that a name is looked at soon after it was
  * listed. */
-int process_each(int proc_fd, bool (*found)(pid_t pid))
+int process_each(int proc_fd, bool (*found)(void *data, pid_t pid), void *data)
 {
 	static char buffer[2048] __attribute__((aligned(__alignof__(struct dirent64))));
 	ssize_t size;
@@ -92,7 +112,7 @@ int process_each(int proc_fd, bool (*found)(pid_t pid))
 			const struct dirent64 *entry = (const void *)(buffer + at);
 			pid_t pid;
 
-			if (pid_of(entry->d_name, &pid) && !found(pid))
+			if (pid_of(entry->d_name, &pid) && !found(data, pid))
 				return 0;
 			at += entry->d_reclen;
 		}

@@ -25,7 +25,10 @@ int process_open_list(void);
 int process_read(int proc_fd, pid_t pid, struct process *ret);
 
 /* Call for every process there is, by rising pid, while it returns true. */
-int process_each(int proc_fd, bool (*found)(pid_t pid));
+int process_each(int proc_fd, bool (*found)(void *data, pid_t pid), void *data);
+
+/* The pid that was given last. */
+int process_newest(int proc_fd, pid_t *ret);
 
 /* The fields of a stat line; pure. -EBADMSG. */
 int process_parse(const char *line, struct process *ret);

@@ -90,7 +90,7 @@ static void drain(int fd)
 		;
 }
 
-unsigned sources_wait(const struct sources *sources)
+unsigned sources_wait(const struct sources *sources, bool wait)
 {
 	struct pollfd fds[] = {
 		{ .fd = sources->signal_fd, .events = POLLIN },
@@ -99,7 +99,7 @@ unsigned sources_wait(const struct sources *sources)
 	};
 	unsigned found = 0;
 
-	if (poll(fds, ARRAY_SIZE(fds), -1) <= 0)
+	if (poll(fds, ARRAY_SIZE(fds), wait ? -1 : 0) <= 0)
 		return 0;
 	if (fds[0].revents)
 		found |= read_signals(sources->signal_fd);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define SOURCES_NO_DEADLINE INT64_MAX
@@ -28,5 +29,5 @@ int sources_open(struct sources *ret);
 /* An absolute time of clock_boot(); one that has passed wakes at once. */
 void sources_set_deadline(const struct sources *sources, int64_t at_us);
 
-/* Wait for one or several of them. */
-unsigned sources_wait(const struct sources *sources);
+/* Wait for one or several of them, or only look. */
+unsigned sources_wait(const struct sources *sources, bool wait);

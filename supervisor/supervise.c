@@ -18,7 +18,11 @@
 #define EXIT_CANNOT_BEGIN 1
 #define EXIT_STARTED_BEFORE 3
 
-/* Between two looks at a tree that is being killed. */
+/* A look costs about a millisecond. New groups after so many of them: others get their turn. */
+#define LOOKS_MAX 64
+/* The same for children that end as fast as they are waited for. */
+#define COLLECT_MAX 4096
+/* Between two rounds of looks at a tree that is being killed. */
 #define LOOK_MIN_US 1000
 #define LOOK_MAX_US 100000
 #define WRITE_RETRY_SECONDS 1
@@ -50,6 +54,7 @@ struct supervision {
 	int64_t look_us; /* KILLING: until the next look */
 	int64_t oom_kills; /* at the start */
 	bool child_killed; /* the SIGKILL is ours */
+	bool uncollected; /* more children may have ended */
 	struct run_stop stop; /* the latest one read */
 	struct run_exit exit;
 };
@@ -131,6 +136,53 @@ static bool read_stop(struct supervision *s)
 	return size >= 0 && run_stop_parse(text, (size_t)size, &s->stop) >= 0;
 }
 
+/* ---- the processes ---- */
+
+static void command_ended(struct supervision *s, const siginfo_t *info)
+{
+	struct run_exit *exit = &s->exit;
+	bool by_signal = info->si_code != CLD_EXITED;
+
+	s->child = 0;
+	exit->end_us = clock_utc();
+	exit->wall_us = clock_boot() - s->boot_start_us;
+	exit->exit_code = by_signal ? -1 : info->si_status;
+	exit->signal = by_signal ? info->si_status : 0;
+	exit->oom = exit->signal == SIGKILL && !s->child_killed && s->oom_kills >= 0 &&
+		oom_kill_count() > s->oom_kills;
+}
+
+/* Wait for those that have ended. False when there are no children. */
+static bool collect(struct supervision *s, int64_t until_us)
+{
+	int count = 0;
+
+	s->uncollected = false;
+	do {
+		siginfo_t info = { 0 };
+
+		/* __WALL: also children made by clone() without a signal for their end. */
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0)
+			return errno == EINTR;
+		if (info.si_pid == 0)
+			return true;
+		if (info.si_pid == s->child)
+			command_ended(s, &info);
+	} while (++count < COLLECT_MAX && clock_boot() < until_us);
+	s->uncollected = true;
+	return true;
+}
+
+static void signal_tree(struct supervision *s, const int *signals, size_t count, int64_t until_us)
+{
+	tree_begin();
+	if (s->child)
+		tree_signal_child(s->child, signals, count);
+	for (int look = 0; look < LOOKS_MAX && clock_boot() < until_us; look++)
+		if (!collect(s, until_us) || tree_signal(signals, count, until_us) <= 0)
+			break;
+}
+
 /* ---- what is done ---- */
 
 static enum state stay(struct supervision *s)
@@ -148,11 +200,10 @@ static enum state ask_to_end(struct supervision *s, int64_t grace_us)
 {
 	/* A stopped process gets the first when it gets the second. */
 	static const int signals[] = { SIGTERM, SIGCONT };
-	int64_t now_us = clock_boot();
 
-	tree_signal(s->child, signals, ARRAY_SIZE(signals));
 	/* No stop is more patient than the limit, which had been asked for first. */
-	set_deadline(s, sooner(later(now_us, grace_us), later(limit_end(s), s->grace_us)));
+	set_deadline(s, sooner(later(clock_boot(), grace_us), later(limit_end(s), s->grace_us)));
+	signal_tree(s, signals, ARRAY_SIZE(signals), s->deadline_us);
 	return STOPPING;
 }
 
@@ -206,8 +257,11 @@ static enum state kill_all(struct supervision *s)
 
 	s->child_killed |= s->child != 0;
 	/* Frozen first: what does not run does not fork while the others are being ended. */
-	tree_signal(s->child, freeze, 1);
-	tree_signal(s->child, end, 1);
+	tree_begin();
+	for (int look = 0; look < LOOKS_MAX && tree_signal_newest(freeze, 1) > 0; look++)
+		;
+	signal_tree(s, freeze, 1, SOURCES_NO_DEADLINE);
+	signal_tree(s, end, 1, SOURCES_NO_DEADLINE);
 	s->look_us = s->state == KILLING ? sooner(s->look_us * 2, LOOK_MAX_US) : LOOK_MIN_US;
 	set_deadline(s, clock_boot() + s->look_us);
 	return KILLING;
@@ -247,41 +301,15 @@ static void happen(struct supervision *s, enum event event)
 
 /* ---- what happens ---- */
 
-static void command_ended(struct supervision *s, const siginfo_t *info)
-{
-	struct run_exit *exit = &s->exit;
-	bool by_signal = info->si_code != CLD_EXITED;
-
-	s->child = 0;
-	exit->end_us = clock_utc();
-	exit->wall_us = clock_boot() - s->boot_start_us;
-	exit->exit_code = by_signal ? -1 : info->si_status;
-	exit->signal = by_signal ? info->si_status : 0;
-	exit->oom = exit->signal == SIGKILL && !s->child_killed && s->oom_kills >= 0 &&
-		oom_kill_count() > s->oom_kills;
-}
-
-/* Wait for all that have ended. */
 static void reap(struct supervision *s)
 {
-	pid_t child = s->child;
+	bool running = s->child != 0;
+	/* While killing they come first: a look has to go over all that were not waited for. */
+	bool left = collect(s, s->state == KILLING ? SOURCES_NO_DEADLINE : s->deadline_us);
 
-	for (;;) {
-		siginfo_t info = { 0 };
-
-		/* __WALL: also children made by clone() without a signal for their end. */
-		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | __WALL) < 0) {
-			if (errno == EINTR)
-				continue;
-			happen(s, ALL_GONE);
-			return;
-		}
-		if (info.si_pid == 0)
-			break;
-		if (info.si_pid == s->child)
-			command_ended(s, &info);
-	}
-	if (child && !s->child)
+	if (!left)
+		happen(s, ALL_GONE);
+	else if (running && !s->child)
 		happen(s, COMMAND_ENDED);
 }
 
@@ -297,7 +325,7 @@ static void run_loop(struct supervision *s)
 			happen(s, STOP_ASKED);
 		if (clock_boot() >= s->deadline_us)
 			happen(s, DEADLINE);
-		found = s->state == OVER ? 0 : sources_wait(&s->begin.sources);
+		found = sources_wait(&s->begin.sources, s->state != OVER && !s->uncollected);
 	}
 }
 

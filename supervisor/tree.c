@@ -4,21 +4,18 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/pidfd.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "supervisor/process.h"
 
-/* A look costs about a millisecond; more of them than this without an end: others get their turn. */
-#define ROUNDS_MAX 64
-
-/* linux/pidfd.h, since Linux 6.9; not in the headers of Debian 12. */
-#define SIGNAL_PROCESS_GROUP (1u << 2)
+/* How many of the numbers given last are looked at for the newest children. */
+#define NEWEST_MAX 512
 
 static struct process table[TREE_MAX]; /* by rising pid */
 static size_t table_count;
 
-/* Groups that have had this call's signals, by rising number. */
+/* Groups that have had the signals since tree_begin(), by rising number. */
 static pid_t reached[TREE_MAX];
 static size_t reached_count;
 
@@ -46,51 +43,6 @@ static struct process *find(pid_t pid)
 			high = middle;
 	}
 	return low < table_count && table[low].pid == pid ? &table[low] : NULL;
-}
-
-static bool add(pid_t pid)
-{
-	struct process process;
-
-	if (process_read(proc_fd, pid, &process) < 0)
-		return true;
-	/* The kernel lists by rising pid; find() relies on it. */
-	if (table_count && table[table_count - 1].pid >= pid)
-		return true;
-	table[table_count++] = process;
-	return table_count < TREE_MAX;
-}
-
-/* One look: fill the table, then mark what has us among its parents. */
-static int scan(void)
-{
-	bool more = true;
-	int count = 0;
-	int r;
-
-	table_count = 0;
-	r = process_each(proc_fd, add);
-	if (r < 0)
-		return r;
-	/* Most parents have a lower pid than their children: one pass, seldom a second. */
-	while (more) {
-		more = false;
-		for (size_t i = 0; i < table_count; i++) {
-			const struct process *parent = find(table[i].parent);
-
-			if (table[i].ours || !(table[i].parent == self || (parent && parent->ours)))
-				continue;
-			table[i].ours = true;
-			more = true;
-			count += table[i].alive;
-		}
-	}
-	return count;
-}
-
-int tree_count(void)
-{
-	return scan();
 }
 
 static size_t reached_index(pid_t group)
@@ -143,23 +95,14 @@ static bool still_ours(const struct process *process)
 	return false;
 }
 
-static bool signal_group(int pidfd, pid_t group, int signal)
+static bool signal_group(pid_t group, const int *signals, size_t count)
 {
-	if (pidfd_send_signal(pidfd, signal, NULL, SIGNAL_PROCESS_GROUP) == 0)
-		return true;
-	/* An older kernel. The member that was just proved holds the group's number. */
-	return errno == EINVAL && kill(-group, signal) == 0;
-}
-
-static bool reach(const struct process *process, const int *signals, size_t count)
-{
-	_cleanup_(closep) int pidfd = pidfd_open(process->pid, 0);
 	bool sent = false;
 
-	if (pidfd < 0 || !still_ours(process))
-		return false;
 	for (size_t i = 0; i < count; i++)
-		sent |= signal_group(pidfd, process->group, signals[i]);
+		sent |= kill(-group, signals[i]) == 0;
+	if (sent)
+		set_reached(group);
 	return sent;
 }
 
@@ -171,48 +114,110 @@ static bool is_due(const struct process *process)
 	return process->ours && process->alive && plausible && !was_reached(process->group);
 }
 
-static int reach_new(const int *signals, size_t count)
+/* What a look is for; no signals: to count. */
+struct look {
+	const int *signals;
+	size_t count;
+	int64_t until_us;
+	int alive;
+	int fresh; /* groups that got the signals */
+};
+
+static bool belongs(const struct process *process)
 {
-	int fresh = 0;
+	const struct process *parent = find(process->parent);
 
-	for (size_t i = 0; i < table_count; i++) {
-		const struct process *process = &table[i];
+	return process->parent == self || (parent && parent->ours);
+}
 
-		if (!is_due(process) || !reach(process, signals, count))
-			continue;
-		set_reached(process->group);
-		fresh++;
+static void take(struct look *look, struct process *process)
+{
+	process->ours = true;
+	look->alive += process->alive;
+	if (look->count && is_due(process) && still_ours(process))
+		look->fresh += signal_group(process->group, look->signals, look->count);
+}
+
+/* At once, not after the look: what forks and ends at full speed is gone by then. */
+static bool add(void *data, pid_t pid)
+{
+	struct look *look = data;
+	struct process *process = &table[table_count];
+
+	if (process_read(proc_fd, pid, process) < 0)
+		return true;
+	/* The kernel lists by rising pid; find() relies on it. */
+	if (table_count && process[-1].pid >= pid)
+		return true;
+	table_count++;
+	if (belongs(process))
+		take(look, process);
+	return table_count < TREE_MAX && clock_boot() < look->until_us;
+}
+
+static int carry_out(struct look *look)
+{
+	bool more = true;
+	int r;
+
+	table_count = 0;
+	r = process_each(proc_fd, add, look);
+	if (r < 0)
+		return r;
+	/* Those with a lower pid than their parents', since the numbers start again at the end. */
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < table_count; i++) {
+			if (table[i].ours || !belongs(&table[i]))
+				continue;
+			take(look, &table[i]);
+			more = true;
+		}
 	}
-	return fresh;
+	return 0;
 }
 
-static int reach_leader(pid_t leader, const int *signals, size_t count)
+int tree_count(void)
 {
-	bool sent = false;
+	struct look look = { .until_us = INT64_MAX };
+	int r = carry_out(&look);
 
-	for (size_t i = 0; i < count; i++)
-		sent |= kill(-leader, signals[i]) == 0;
-	if (sent)
-		set_reached(leader);
-	return sent;
+	return r < 0 ? r : look.alive;
 }
 
-int tree_signal(pid_t leader, const int *signals, size_t count)
+void tree_begin(void)
 {
-	int total;
-
 	reached_count = 0;
-	total = leader ? reach_leader(leader, signals, count) : 0;
-	for (int round = 0; round < ROUNDS_MAX; round++) {
-		int r = scan();
-		int fresh;
+}
 
-		if (r < 0)
-			return r;
-		fresh = reach_new(signals, count);
-		if (!fresh)
-			break;
-		total += fresh;
+void tree_signal_child(pid_t child, const int *signals, size_t count)
+{
+	signal_group(child, signals, count);
+}
+
+int tree_signal_newest(const int *signals, size_t count)
+{
+	pid_t newest = 0;
+	int fresh = 0;
+	int r = process_newest(proc_fd, &newest);
+
+	for (pid_t pid = newest; r >= 0 && pid > newest - NEWEST_MAX && pid > 1; pid--) {
+		struct process process;
+
+		/* A child of ours: its number is its own until we have waited for it. */
+		if (process_read(proc_fd, pid, &process) < 0 || process.parent != self)
+			continue;
+		process.ours = true;
+		if (is_due(&process))
+			fresh += signal_group(process.group, signals, count);
 	}
-	return total;
+	return r < 0 ? r : fresh;
+}
+
+int tree_signal(const int *signals, size_t count, int64_t until_us)
+{
+	struct look look = { .signals = signals, .count = count, .until_us = until_us };
+	int r = carry_out(&look);
+
+	return r < 0 ? r : look.fresh;
 }

@@ -165,9 +165,8 @@ static bool check_queries(struct call *call)
 	return true;
 }
 
-static bool resolve_run(struct call *call, char *name)
+static bool resolve_run(struct call *call, const char *name)
 {
-	_cleanup_(freep) char *owned = name;
 	int r;
 
 	if (!name)
@@ -203,7 +202,7 @@ static void on_begin(void *data, struct http_request *request)
 		no_route(call, method, path);
 	else if (r < 0)
 		api_fail(call, r, NULL, "%.200s: a %%-escape is not right", path);
-	else if (check_queries(call) && resolve_run(call, TAKE(id)) && call->route->begin)
+	else if (check_queries(call) && resolve_run(call, id) && call->route->begin)
 		call->route->begin(call);
 	free(id);
 }

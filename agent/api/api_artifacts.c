@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "api/api_internal.h"
+#include "api/blob_reply.h"
 #include "api/pump.h"
 #include "capture/collect.h"
 #include "capture/snapshot.h"
@@ -12,6 +13,8 @@
 #include "common/mem.h"
 #include "runs/work.h"
 #include "store/store.h"
+
+#define ARTIFACT_TYPE "application/octet-stream"
 
 /* ---- list ---- */
 
@@ -100,32 +103,58 @@ static int parse_range(const char *header, uint64_t size, struct range *ret)
 	return ret->first > ret->last ? 0 : 1;
 }
 
-static void reply_file(struct call *call, int fd, uint64_t size, char ***headers)
+/* What is asked for of size bytes. False when it was refused. */
+static bool take_range(struct call *call, uint64_t size, struct blob_reply *reply, char ***headers)
 {
 	struct range range;
 	int r = parse_range(http_request_header(call->request, "Range"), size, &range);
 
 	if (r < 0) {
-		close(fd);
 		api_fail(call, r, "Range", "the range is beyond the end (%llu bytes)",
 			(unsigned long long)size);
-		return;
+		return false;
 	}
 	strv_add(headers, "Accept-Ranges: bytes");
-	call->answered = true;
-	if (r == 0) {
-		http_reply_file(call->request, 200, "application/octet-stream", fd, 0, size, *headers);
-		return;
+	*reply = (struct blob_reply){ .content_type = ARTIFACT_TYPE, .size = size, .status = 200 };
+	if (r > 0) {
+		reply->offset = range.first;
+		reply->size = range.last - range.first + 1;
+		reply->status = 206;
+		strv_addf(headers, "Content-Range: bytes %llu-%llu/%llu",
+			(unsigned long long)range.first, (unsigned long long)range.last,
+			(unsigned long long)size);
 	}
-	strv_addf(headers, "Content-Range: bytes %llu-%llu/%llu", (unsigned long long)range.first,
-		(unsigned long long)range.last, (unsigned long long)size);
-	http_reply_file(call->request, 206, "application/octet-stream", fd, range.first,
-		range.last - range.first + 1, *headers);
+	reply->headers = *headers;
+	return true;
 }
 
-static int open_live(struct call *call, int *ret_fd, uint64_t *ret_size)
+static int reply_stored(struct call *call)
 {
+	_cleanup_(strv_freep) char **headers = NULL;
+	struct artifact artifact = { 0 };
+	struct blob_reply reply;
+	char digest[DIGEST_HEX_SIZE + 1];
+	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
+
+	if (r < 0)
+		return r;
+	digest_format(&artifact.digest, digest);
+	strv_addf(&headers, "ETag: \"sha256:%s\"", digest);
+	if (take_range(call, artifact.size, &reply, &headers)) {
+		reply.artifact = &artifact;
+		blob_reply_send(call, &reply);
+	}
+	free(artifact.path);
+	return 0;
+}
+
+/* A file that the run may still be writing: what is there now. */
+static int reply_live(struct call *call)
+{
+	_cleanup_(strv_freep) char **headers = NULL;
 	_cleanup_(closep) int dirfd = -EBADF;
+	_cleanup_(closep) int fd = -EBADF;
+	struct blob_reply reply;
 	struct stat st;
 	int r;
 
@@ -134,49 +163,30 @@ static int open_live(struct call *call, int *ret_fd, uint64_t *ret_size)
 	dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
 	if (dirfd < 0)
 		return dirfd;
-	r = collect_open_live(dirfd, call->rest, ret_fd);
+	r = collect_open_live(dirfd, call->rest, &fd);
 	if (r < 0)
 		return r;
-	if (fstat(*ret_fd, &st) < 0) {
-		r = -errno;
-		*ret_fd = fd_close(*ret_fd);
-		return r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (take_range(call, (uint64_t)st.st_size, &reply, &headers)) {
+		call->answered = true;
+		http_reply_file(call->request, reply.status, ARTIFACT_TYPE, TAKE_FD(fd), reply.offset,
+			reply.size, headers);
 	}
-	*ret_size = (uint64_t)st.st_size;
 	return 0;
-}
-
-static int open_stored(struct call *call, int *ret_fd, uint64_t *ret_size, char ***headers)
-{
-	struct artifact artifact = { 0 };
-	char digest[DIGEST_HEX_SIZE + 1];
-	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
-
-	if (r < 0)
-		return r;
-	free(artifact.path);
-	digest_format(&artifact.digest, digest);
-	strv_addf(headers, "ETag: \"sha256:%s\"", digest);
-	r = store_open_blob(call->api->options.store, &artifact.digest, ret_fd, ret_size);
-	return r == -ENOENT ? -EBADMSG : r;
 }
 
 void artifacts_read(struct call *call)
 {
-	_cleanup_(strv_freep) char **headers = NULL;
-	uint64_t size;
-	int fd;
-	int r = open_stored(call, &fd, &size, &headers);
+	int r = reply_stored(call);
 
 	if (r == -ENOENT)
-		r = open_live(call, &fd, &size);
+		r = reply_live(call);
 	if (r == -ENOENT || r == -ELOOP)
 		api_fail(call, -ENOENT, "path", "%s has no artifact \"%.300s\"; `amlctl files %s` lists them",
 			call->run_id, call->rest, call->run_id);
 	else if (r < 0)
 		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
-	else
-		reply_file(call, fd, size, &headers);
 }
 
 /* ---- write ---- */
@@ -194,10 +204,13 @@ static int write_piece(struct http_request *request, const void *data, size_t si
 void artifacts_write_begin(struct call *call)
 {
 	int r;
+	_cleanup_(freep) char *rooted = mem_printf("/%s", call->rest);
+	_cleanup_(freep) char *normal = path_absolute(rooted);
 
-	if (!path_is_inside(call->rest)) {
-		api_fail(call, -EINVAL, "path", "path: \"%.300s\" must be relative, without \"..\"",
-			call->rest);
+	/* One name for one file: "a/./b" would be another name of "a/b". */
+	if (!path_is_inside(call->rest) || strcmp(rooted, normal)) {
+		api_fail(call, -EINVAL, "path",
+			"path: \"%.300s\" must be relative, without \".\" and \"..\"", call->rest);
 		return;
 	}
 	r = store_writer_begin(call->api->options.store, &call->writer);
@@ -300,5 +313,7 @@ void snapshots_read(struct call *call)
 		return;
 	}
 	call->answered = true;
-	pump_reply(options->loop, call->request, "application/x-tar", read_tar, close_tar, tar);
+	pump_reply(options->loop, call->request,
+		&(struct pump_source){ .content_type = "application/x-tar", .size = HTTP_SIZE_UNKNOWN,
+			.read = read_tar, .close = close_tar, .source = tar });
 }

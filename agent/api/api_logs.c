@@ -3,10 +3,10 @@
 #include <string.h>
 
 #include "api/api_internal.h"
+#include "api/blob_reply.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "runs/log_follower.h"
-#include "store/store.h"
 
 #define LOG_TYPE "text/plain; charset=utf-8"
 
@@ -47,27 +47,22 @@ static int reply_live(struct call *call, bool follow, uint64_t offset)
 	if (r < 0)
 		return r;
 	call->answered = true;
-	http_reply_stream(call->request, 200, LOG_TYPE, &stream_ops, follower, NULL);
+	http_reply_stream(call->request, 200, LOG_TYPE, HTTP_SIZE_UNKNOWN, &stream_ops, follower, NULL);
 	return 0;
 }
 
 static int reply_stored(struct call *call, uint64_t offset)
 {
 	struct artifact artifact = { 0 };
-	uint64_t size;
-	int fd;
+	struct blob_reply reply = { .artifact = &artifact, .content_type = LOG_TYPE, .status = 200 };
 	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
 
 	if (r < 0)
 		return r;
+	reply.offset = offset < artifact.size ? offset : artifact.size;
+	reply.size = artifact.size - reply.offset;
+	blob_reply_send(call, &reply);
 	free(artifact.path);
-	r = store_open_blob(call->api->options.store, &artifact.digest, &fd, &size);
-	if (r < 0)
-		return r == -ENOENT ? -EBADMSG : r;
-	if (offset > size)
-		offset = size;
-	call->answered = true;
-	http_reply_file(call->request, 200, LOG_TYPE, fd, offset, size - offset, NULL);
 	return 0;
 }
 

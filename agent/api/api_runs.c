@@ -225,7 +225,7 @@ static int read_display_name(const struct json *value, const char *path, void *t
 }
 
 static const struct json_field patch_fields[] = {
-	{ "tags", read_tags, offsetof(struct patch, tags), 0 },
+	{ "tags", read_tags, offsetof(struct patch, tags), JSON_SEES_NULL },
 	{ "display_name", read_display_name, offsetof(struct patch, display_name), JSON_SEES_NULL },
 };
 

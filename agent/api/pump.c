@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "http/http_server.h"
 #include "runs/work.h"
 
 #define PUMP_SIZE (256u * 1024)
@@ -13,9 +12,7 @@
 struct pump {
 	struct http_request *request;
 	uv_loop_t *loop;
-	ssize_t (*read)(void *source, char *to, size_t size);
-	void (*close)(void *source);
-	void *source;
+	struct pump_source source;
 	struct work work;
 	bool busy, closed;
 	ssize_t result; /* of the last read: what is in data; 0: the end; negative errno */
@@ -27,12 +24,12 @@ static void fill(struct work *work)
 {
 	struct pump *pump = container_of(work, struct pump, work);
 
-	pump->result = pump->read(pump->source, pump->data, sizeof(pump->data));
+	pump->result = pump->source.read(pump->source.source, pump->data, sizeof(pump->data));
 }
 
 static void pump_free(struct pump *pump)
 {
-	pump->close(pump->source);
+	pump->source.close(pump->source.source);
 	free(pump);
 }
 
@@ -82,18 +79,15 @@ static void pump_close(void *stream)
 		pump_free(pump);
 }
 
-void pump_reply(uv_loop_t *loop, struct http_request *request, const char *content_type,
-	ssize_t (*read)(void *source, char *to, size_t size), void (*close)(void *source),
-	void *source)
+void pump_reply(uv_loop_t *loop, struct http_request *request, const struct pump_source *source)
 {
 	static const struct http_stream_ops ops = { pump_read, pump_close };
 	struct pump *pump = NEW(struct pump);
 
 	pump->request = request;
 	pump->loop = loop;
-	pump->read = read;
-	pump->close = close;
-	pump->source = source;
+	pump->source = *source;
 	start(pump);
-	http_reply_stream(request, 200, content_type, &ops, pump, NULL);
+	http_reply_stream(
+		request, 200, source->content_type, source->size, &ops, pump, source->headers);
 }

@@ -24,7 +24,7 @@ static int open_at_once(int root_fd, const char *path)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-/* For kernels (or seccomp filters) that do not know openat2(), and paths that are too long for it. */
+/* For kernels and seccomp filters that do not know openat2(), and for paths too long for it. */
 static int open_part_by_part(int root_fd, char *path)
 {
 	_cleanup_(closep) int fd = openat(root_fd, ".", FOLDER_FLAGS);

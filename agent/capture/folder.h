@@ -31,7 +31,10 @@ struct folder_cursor {
 	struct strbuf path; /* of fd */
 };
 
-#define FOLDER_CURSOR_INIT(root) { .root_fd = (root), .fd = -EBADF, .path = STRBUF_INIT }
+#define FOLDER_CURSOR_INIT(root) \
+	{ \
+		.root_fd = (root), .fd = -EBADF, .path = STRBUF_INIT \
+	}
 
 /* The folder that path lies in; ret_name points into path. */
 int folder_cursor_parent(struct folder_cursor *cursor, const char *path, const char **ret_name);

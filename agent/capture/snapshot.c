@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* snapshot - a source directory into the store; see snapshot.h, snapshot_lay_out.c, snapshot_tar.c */
+/* snapshot - a source directory into the store; see snapshot.h */
 #include "capture/snapshot.h"
 
 #include <fcntl.h>
@@ -55,14 +55,18 @@ static int open_source(const char *source_dir, struct error *err)
 		return fd;
 	switch (errno) {
 	case ENOENT:
-		return error_set(err, -ENOENT, target, "source_directory: no such folder: %s", source_dir);
+		return error_set(
+			err, -ENOENT, target, "source_directory: no such folder: %s", source_dir);
 	case ENOTDIR:
-		return error_set(err, -ENOTDIR, target, "source_directory: not a folder: %s", source_dir);
+		return error_set(
+			err, -ENOTDIR, target, "source_directory: not a folder: %s", source_dir);
 	case EACCES:
 		return error_set(err, -EACCES, target,
-			"source_directory: no permission to read %s: change that (chmod u+rx)", source_dir);
+			"source_directory: no permission to read %s: change that (chmod u+rx)",
+			source_dir);
 	default:
-		return error_errno(err, -errno, target, "source_directory: cannot open %s", source_dir);
+		return error_errno(
+			err, -errno, target, "source_directory: cannot open %s", source_dir);
 	}
 }
 
@@ -85,7 +89,8 @@ static int take_open(struct take *take, const char *source_dir, struct error *er
 	if (take->root_fd < 0)
 		return take->root_fd;
 	if (fstat(take->root_fd, &take->root) < 0)
-		return error_errno(err, -errno, "source_directory", "cannot look at %s", source_dir);
+		return error_errno(
+			err, -errno, "source_directory", "cannot look at %s", source_dir);
 	clock_gettime(CLOCK_REALTIME, &now);
 	take->start = file_time_ns(now);
 	name_index(source_dir, take->index_name);
@@ -148,7 +153,8 @@ static bool is_same(const struct take *take, const struct snapshot_item *item,
 static bool recall(struct take *take)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
-	bool is_stored = take->index.head.count && store_has(take->store, &take->index.head.snapshot_id);
+	bool is_stored =
+		take->index.head.count && store_has(take->store, &take->index.head.snapshot_id);
 	size_t same = 0;
 
 	for (size_t i = 0; i < take->list.count; i++) {
@@ -159,7 +165,8 @@ static bool recall(struct take *take)
 		if (!entry || !is_same(take, item, entry))
 			continue;
 		same++;
-		if (item->state == ITEM_UNREAD && (is_stored || store_has(take->store, &entry->digest))) {
+		if (item->state == ITEM_UNREAD &&
+			(is_stored || store_has(take->store, &entry->digest))) {
 			item->digest = entry->digest;
 			item->state = ITEM_KNOWN;
 		}
@@ -169,8 +176,8 @@ static bool recall(struct take *take)
 
 /* ---- keeping ---- */
 
-static void add_to_manifest(
-	struct take *take, const struct snapshot_item *item, const char *path, struct strbuf *manifest)
+static void add_to_manifest(struct take *take, const struct snapshot_item *item, const char *path,
+	struct strbuf *manifest)
 {
 	const struct file_stamp *stamp = &item->entry->stamp;
 	struct manifest_entry entry = {
@@ -216,14 +223,14 @@ static uint64_t write_down(struct take *take, struct strbuf *manifest, struct st
 	return count;
 }
 
-static int put_manifest(
-	struct take *take, struct store_batch *batch, const struct strbuf *manifest, struct error *err)
+static int put_manifest(struct take *take, struct store_batch *batch, const struct strbuf *manifest,
+	struct error *err)
 {
 	int r;
 
 	if (manifest->size > SNAPSHOT_MANIFEST_MAX)
 		return error_set(err, -EFBIG, "source_directory",
-			"the names of all files take %zu MiB, more than %zu: shorten them, or list some in %s",
+			"the names of all files take %zu MiB, more than %zu: list some in %s",
 			manifest->size >> 20, SNAPSHOT_MANIFEST_MAX >> 20, take->walk.advice);
 	r = store_batch_put(batch, manifest->data, manifest->size, &take->result.id);
 	return r < 0 ? error_errno(err, r, NULL, "cannot store the snapshot") : 0;

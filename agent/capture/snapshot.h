@@ -10,8 +10,8 @@
  * It has a memory: <index_dir>/<digest of the directory's path>, a list in walk order of path,
  * device, inode, size, mtime, ctime, mode and digest. An unchanged file costs one stat. Files whose
  * times were in the same clock tick as the walk that read them are read again (git's "racy" rule).
- * The index is a cache: a missing, torn or foreign one only costs time. A file that changes while it
- * is read is read again, and named as an error if it will not hold still.
+ * The index is a cache: a missing, torn or foreign one only costs time. A file that changes while
+ * it is read is read again, and named as an error if it will not hold still.
  *
  * Files are opened relative to directory descriptors without following links; nothing but regular
  * files is ever opened for reading. Sockets, pipes and devices are left out with a warning; a link
@@ -21,8 +21,9 @@
  *
  * Threads: any; calls block. Two calls for one directory at a time are fine.
  * Errors:  negative errno with err naming the file: -ENOENT / -ENOTDIR the directory, -EACCES an
- *          unreadable file, -EFBIG over a hard limit (the largest offenders are named), -EBUSY a file
- *          that will not hold still, -ENOSPC the store. Nothing is left half-made.
+ *          unreadable file, -EFBIG over a hard limit (the largest offenders are named), -EBUSY a
+ *          file that will not hold still, -ENOSPC the store, -EINVAL an empty name, -ENOTEMPTY a
+ *          directory to lay out into that holds something. Nothing is left half-made.
  */
 #pragma once
 
@@ -58,10 +59,11 @@ void snapshot_release(struct snapshot *snapshot);
 /*
  * Lay a snapshot out into the empty directory dirfd: bytes, permission bits, links. A relative link
  * that led out of the tree becomes an absolute one, so that it still leads where it led from
- * source_dir; with source_dir NULL all links are as they were. Bytes are verified on the way.
+ * source_dir (absolute); with source_dir NULL all links are as they were. Bytes are verified on the
+ * way. On failure the directory is empty again.
  */
-int snapshot_lay_out(struct store *store, const struct digest *id, const char *source_dir, int dirfd,
-	struct error *err);
+int snapshot_lay_out(struct store *store, const struct digest *id, const char *source_dir,
+	int dirfd, struct error *err);
 
 /*
  * A snapshot as a tar stream (ustar with GNU long names; owners 0, times 0), read in pieces. Bytes

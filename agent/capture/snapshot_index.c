@@ -186,5 +186,6 @@ int snapshot_index_save(const char *index_dir, const char *name, const struct st
 	_cleanup_(freep) char *path = path_join(index_dir, name);
 	int r = dir_make(index_dir, 0700);
 
-	return r < 0 ? r : file_replace(AT_FDCWD, path, bytes->data, bytes->size, 0600, FILE_NO_SYNC);
+	return r < 0 ? r
+		     : file_replace(AT_FDCWD, path, bytes->data, bytes->size, 0600, FILE_NO_SYNC);
 }

@@ -26,7 +26,7 @@
 
 /* What it is about. */
 struct snapshot_index_head {
-	int64_t start; /* CLOCK_REALTIME in ns, before the walk: later stamps are not to be believed */
+	int64_t start; /* of the walk, CLOCK_REALTIME in ns: later stamps are not believed */
 	uint64_t root_device, root_inode;
 	uint64_t count; /* entries */
 	struct digest snapshot_id;
@@ -53,7 +53,7 @@ int snapshot_index_parse(struct strbuf *bytes, struct snapshot_index *ret);
 /* A zeroed one is fine, and empty. */
 void snapshot_index_release(struct snapshot_index *index);
 
-/* Paths must come in the order of a walk ('/' before all other bytes). Valid until the next call. */
+/* Paths must come in the order of a walk ('/' before all other bytes). Valid until the next one. */
 const struct snapshot_index_entry *snapshot_index_find(
 	struct snapshot_index *index, const char *path);
 

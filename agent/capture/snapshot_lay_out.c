@@ -55,7 +55,8 @@ static int fail(struct error *err, int r, const char *path)
 	walk_show_path(&text, "", path);
 	if (r == -EBADMSG)
 		return error_set(err, r, text.data,
-			"the stored bytes of \"%s\" are damaged: change the file and submit again", text.data);
+			"the stored bytes of \"%s\" are damaged: change the file and submit again",
+			text.data);
 	return error_errno(err, r, text.data, "cannot lay out \"%s\"", text.data);
 }
 
@@ -96,11 +97,11 @@ static int make_folders(struct layout *layout, struct error *err)
 	return 0;
 }
 
-static int write_file(struct layout *layout, int dirfd, const char *name,
-	const struct manifest_entry *entry)
+static int write_file(
+	struct layout *layout, int dirfd, const char *name, const struct manifest_entry *entry)
 {
-	_cleanup_(closep) int fd = openat(dirfd, name,
-		O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
+	_cleanup_(closep) int fd = openat(
+		dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC, 0600);
 	int r;
 
 	if (fd < 0)
@@ -223,8 +224,8 @@ static int lay_out(struct layout *layout, struct error *err)
 	return r;
 }
 
-int snapshot_lay_out(struct store *store, const struct digest *id, const char *source_dir, int dirfd,
-	struct error *err)
+int snapshot_lay_out(struct store *store, const struct digest *id, const char *source_dir,
+	int dirfd, struct error *err)
 {
 	_cleanup_(layout_release) struct layout layout = {
 		.store = store,

@@ -75,8 +75,8 @@ static struct weight weigh(struct offenders *offenders, const struct walk_dir *d
 	return (struct weight){ 0 };
 }
 
-static struct weight weigh_file(struct offenders *offenders, const struct walk_dir *dir,
-	const struct walk_entry *entry)
+static struct weight weigh_file(
+	struct offenders *offenders, const struct walk_dir *dir, const struct walk_entry *entry)
 {
 	struct weight weight = {
 		.bytes = S_ISREG(entry->stamp.mode) ? entry->stamp.size : 0,
@@ -120,7 +120,8 @@ static void show_offender(struct strbuf *out, const struct offender *offender)
 	if (!offender->file && !offender->dir->path_size)
 		strbuf_adds(out, "files at the top");
 	else
-		walk_show_path(out, offender->dir->path, offender->file ? offender->file->name : "");
+		walk_show_path(
+			out, offender->dir->path, offender->file ? offender->file->name : "");
 	strbuf_adds(out, " (");
 	show_bytes(out, offender->weight.bytes);
 	if (!offender->file)

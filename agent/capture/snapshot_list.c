@@ -22,7 +22,8 @@ struct notice {
 enum notice_kind { NOTICE_LINK_OUT, NOTICE_SPECIAL, NOTICE_RULES, NOTICE_OWN_STATE, NOTICE_COUNT };
 
 static const char *const notice_texts[NOTICE_COUNT] = {
-	[NOTICE_LINK_OUT] = "links lead out of the folder, what they point to is not in the snapshot",
+	[NOTICE_LINK_OUT] =
+		"links lead out of the folder, what they point to is not in the snapshot",
 	[NOTICE_SPECIAL] = "sockets, pipes and devices are left out",
 	[NOTICE_RULES] = "ignore files that are symbolic links are not read as rules",
 	[NOTICE_OWN_STATE] = "amlagent's own state is left out",
@@ -36,8 +37,7 @@ struct lister {
 	struct error *err;
 };
 
-static void notice_add(
-	struct notice *notice, const char *dir, const char *name, const char *target)
+static void notice_add(struct notice *notice, const char *dir, const char *name, const char *target)
 {
 	if (++notice->count > NOTICE_NAMES)
 		return;
@@ -112,11 +112,12 @@ static int list_link(struct lister *lister, const struct walk_dir *dir, struct w
 	}
 	if (r == -EINVAL || r == -ENOTDIR || r == -ELOOP)
 		return error_set(lister->err, -EBUSY, path.data,
-			"\"%s\" changed while the snapshot was taken: try again when nothing writes to "
-			"the folder",
+			"\"%s\" changed while the snapshot was taken: try again when nothing "
+			"writes to the folder",
 			path.data);
 	if (r < 0)
-		return error_errno(lister->err, r, path.data, "cannot read the link \"%s\"", path.data);
+		return error_errno(
+			lister->err, r, path.data, "cannot read the link \"%s\"", path.data);
 	lister->list->files++;
 	if (tree_link_leads_out(path.data, item->target))
 		notice_add(&lister->notices[NOTICE_LINK_OUT], dir->path, entry->name, item->target);
@@ -150,7 +151,8 @@ static int list_dir(struct lister *lister, const struct walk_dir *dir)
 	int r = 0;
 
 	if (dir->rules_are_link)
-		notice_add(&lister->notices[NOTICE_RULES], dir->path, lister->walk->rule_file, NULL);
+		notice_add(
+			&lister->notices[NOTICE_RULES], dir->path, lister->walk->rule_file, NULL);
 	for (size_t i = 0; r >= 0 && i < dir->count; i++) {
 		struct walk_entry *entry = &dir->entries[i];
 

@@ -49,6 +49,6 @@ void snapshot_list_release(struct snapshot_list *list);
 /* The path of an item, in a buffer that is used again and again. */
 const char *snapshot_item_path(const struct snapshot_item *item, struct strbuf *buffer);
 
-/* -EFBIG above a hard limit, a warning above a soft one; both name the largest (snapshot_limits.c). */
+/* -EFBIG above a hard limit, a warning above a soft one; both name the largest. */
 int snapshot_list_check(const struct snapshot_list *list, const struct walk *walk,
 	const struct snapshot_limits *limits, char ***warnings, struct error *err);

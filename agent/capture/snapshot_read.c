@@ -11,7 +11,7 @@
 #include "common/mem.h"
 #include "store/store.h"
 
-/* The first reading, and five more. The pauses grow from 1 ms to 256 ms: a third of a second in all. */
+/* The first reading, and five more. Pauses grow from 1 ms to 256 ms, a third of a second in all. */
 #define ATTEMPTS 6
 #define PAUSE_GROWTH 4
 
@@ -66,8 +66,8 @@ static int read_once(struct store_batch *batch, int fd, struct snapshot_item *it
 	return 0;
 }
 
-static int attempt(
-	struct reader *reader, struct folder_cursor *cursor, struct snapshot_item *item, const char *path)
+static int attempt(struct reader *reader, struct folder_cursor *cursor, struct snapshot_item *item,
+	const char *path)
 {
 	_cleanup_(closep) int fd = open_item(cursor, path);
 
@@ -89,15 +89,16 @@ static void pause_for(long ms)
 		;
 }
 
-static int fail(const struct reader *reader, int r, const struct snapshot_item *item, struct error *err)
+static int fail(
+	const struct reader *reader, int r, const struct snapshot_item *item, struct error *err)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
 
 	walk_show_path(&path, item->dir->path, item->entry->name);
 	if (r == -EAGAIN)
 		return error_set(err, -EBUSY, path.data,
-			"\"%s\" changes all the time while it is read: wait until nothing writes to it, or "
-			"list it in %s",
+			"\"%s\" changes all the time while it is read: wait until nothing writes "
+			"to it, or list it in %s",
 			path.data, reader->walk->advice);
 	if (r == -EACCES || r == -EPERM)
 		return error_set(err, -EACCES, path.data,

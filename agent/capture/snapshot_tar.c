@@ -156,8 +156,11 @@ static void add_entry(struct strbuf *out, const struct manifest_entry *entry)
 
 	add_long(out, 'K', target);
 	add_long(out, 'L', name);
-	add_header(out, is_dir ? '5' : is_link ? '2' : '0', name, target,
-		is_link ? 0777 : entry->mode, entry->size);
+	add_header(out,
+		is_dir    ? '5'
+		: is_link ? '2'
+			  : '0',
+		name, target, is_link ? 0777 : entry->mode, entry->size);
 }
 
 /* ---- stream ---- */

@@ -15,6 +15,7 @@ bool tree_link_leads_out(const char *path, const char *target);
 
 /*
  * The absolute form of a relative target, for a tree at `root` (absolute). Only leading ".." parts
- * are taken away, and only against folders of the tree: those are no links, others may be. malloc'ed.
+ * are taken away, and only against folders of the tree: those are no links, others may be.
+ * malloc'ed.
  */
 char *tree_link_absolute(const char *root, const char *path, const char *target);

@@ -14,12 +14,24 @@
 /* Directories worth a thread more. */
 #define DIRS_WORTH 16
 
+/* The entries of a larger one are looked at in pieces, which several threads can share. */
+#define LARGE_DIR 1024
+#define PIECE ((size_t)512)
+
 struct walker {
 	struct walk *walk;
 	const struct walk_options *options;
 	int root_fd;
 	size_t level_start; /* the level at hand: from here to the end of walk->dirs */
+	struct piece *pieces; /* of its large directories */
+	size_t piece_count, piece_room;
 	atomic_ullong seen; /* entries */
+};
+
+/* Some entries of a large directory. */
+struct piece {
+	struct walk_dir *dir;
+	size_t from, to;
 };
 
 /* The names of one directory while they are read: their type, the name, a NUL. */
@@ -52,8 +64,7 @@ static int fail(
 	if (r == -EACCES || r == -EPERM)
 		return error_set(err, -EACCES, path.data,
 			"no permission to read \"%s\": change that (chmod u+rX), or list it in %s",
-			path.data,
-			advice);
+			path.data, advice);
 	if (r == -ELOOP || r == -ENOTDIR)
 		return error_set(err, -EBUSY, path.data,
 			"\"%s\" became something else while the snapshot was taken: try again when "
@@ -98,15 +109,14 @@ static int read_rules(int fd, const char *name, struct walk_dir *dir)
 	return 0;
 }
 
-static int load_rules(
-	const struct walk *walk, int fd, struct walk_dir *dir, struct error *err)
+static int load_rules(const struct walk *walk, int fd, struct walk_dir *dir, struct error *err)
 {
 	int r = read_rules(fd, walk->rule_file, dir);
 
 	if (r == -EFBIG)
 		return error_set(err, r, walk->rule_file,
-			"\"%s%s\" is larger than %zu KiB: that is no list of ignore rules", dir->path,
-			walk->rule_file, WALK_RULES_SIZE_MAX / 1024);
+			"\"%s%s\" is larger than %zu KiB: that is no list of ignore rules",
+			dir->path, walk->rule_file, WALK_RULES_SIZE_MAX / 1024);
 	if (r < 0)
 		return fail(err, r, dir, walk->rule_file, walk->advice);
 	dir->in_force = dir->parent ? dir->parent->in_force : NULL;
@@ -134,7 +144,8 @@ static void choose_rule_file(struct walk *walk, int root_fd)
 
 /* ---- one directory ---- */
 
-static bool is_left_out(const struct walk_dir *dir, struct strbuf *path, const char *name, bool is_dir)
+static bool is_left_out(
+	const struct walk_dir *dir, struct strbuf *path, const char *name, bool is_dir)
 {
 	if (!strcmp(name, ".git"))
 		return true;
@@ -146,8 +157,7 @@ static bool is_left_out(const struct walk_dir *dir, struct strbuf *path, const c
 	return ignore_match(dir->in_force, path->data, path->size, is_dir);
 }
 
-static int read_names(
-	DIR *stream, const struct walk_dir *dir, uint64_t max, struct names *names)
+static int read_names(DIR *stream, const struct walk_dir *dir, uint64_t max, struct names *names)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
 	struct dirent *entry;
@@ -198,31 +208,38 @@ static int look_at(
 	return !is_left_out(dir, path, name, S_ISDIR(ret->st_mode));
 }
 
-static int look_at_all(const struct walker *walker, int fd, struct walk_dir *dir, size_t count,
-	struct error *err)
+static int look_at_range(const struct walk *walk, int fd, struct walk_dir *dir, size_t from,
+	size_t to, struct error *err)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
-	_cleanup_(freep) const char **sorted = sort_names(dir->names, count);
 	struct stat st;
 
-	dir->entries = mem_alloc((count + 1) * sizeof(*dir->entries));
-	for (size_t i = 0; i < count; i++) {
-		int r = look_at(fd, dir, sorted[i], &path, &st);
+	for (size_t i = from; i < to; i++) {
+		int r = look_at(fd, dir, dir->entries[i].name, &path, &st);
 
 		if (r < 0)
-			return fail(err, r, dir, sorted[i], walker->walk->advice);
+			return fail(err, r, dir, dir->entries[i].name, walk->advice);
 		if (r > 0)
-			dir->entries[dir->count++] = (struct walk_entry){
-				.name = sorted[i],
-				.stamp = file_stamp_of(&st),
-			};
+			dir->entries[i].stamp = file_stamp_of(&st);
 	}
 	return 0;
+}
+
+/* What was not taken has no mode. */
+static void drop_not_taken(struct walk_dir *dir)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < dir->count; i++)
+		if (dir->entries[i].stamp.mode)
+			dir->entries[count++] = dir->entries[i];
+	dir->count = count;
 }
 
 static int read_dir(
 	const struct walker *walker, DIR *stream, struct walk_dir *dir, struct error *err)
 {
+	_cleanup_(freep) const char **sorted = NULL;
 	struct names names = { 0 };
 	int r = load_rules(walker->walk, dirfd(stream), dir, err);
 
@@ -232,7 +249,14 @@ static int read_dir(
 	dir->names = strbuf_steal(&names.bytes);
 	if (r < 0)
 		return fail(err, r, dir, "", walker->walk->advice);
-	return look_at_all(walker, dirfd(stream), dir, names.count, err);
+	sorted = sort_names(dir->names, names.count);
+	dir->entries = mem_alloc((names.count + 1) * sizeof(*dir->entries));
+	dir->count = names.count;
+	for (size_t i = 0; i < dir->count; i++)
+		dir->entries[i].name = sorted[i];
+	if (dir->count > LARGE_DIR)
+		return 0;
+	return look_at_range(walker->walk, dirfd(stream), dir, 0, dir->count, err);
 }
 
 static int open_stream(int root_fd, const struct walk_dir *dir, DIR **ret)
@@ -306,14 +330,15 @@ static int add_dirs_below(struct walker *walker, const struct walk_dir *dir, str
 		}
 		if (dir->depth >= WALK_DEPTH_MAX)
 			return error_set(err, -EFBIG, dir->path,
-				"folders nest more than %d deep: \"%s\"; move them elsewhere, or list them in %s",
+				"folders nest more than %d deep: \"%s\"; move them away, or list one "
+				"in %s",
 				WALK_DEPTH_MAX, dir->path, walk->advice);
 		entry->dir = add_dir(walk, dir, entry->name);
 	}
 	return 0;
 }
 
-static int walk_level(struct walker *walker, size_t end, struct error *err)
+static int read_level(struct walker *walker, size_t end, struct error *err)
 {
 	struct parallel parallel = {
 		.count = end - walker->level_start,
@@ -322,10 +347,61 @@ static int walk_level(struct walker *walker, size_t end, struct error *err)
 		.step = walk_step,
 		.context = walker,
 	};
-	int r = parallel_run(&parallel, err);
 
-	for (size_t i = walker->level_start; r >= 0 && i < end; i++)
+	return parallel_run(&parallel, err);
+}
+
+static void add_pieces(struct walker *walker, struct walk_dir *dir)
+{
+	if (dir->count <= LARGE_DIR)
+		return;
+	for (size_t from = 0; from < dir->count; from += PIECE) {
+		size_t to = from + PIECE < dir->count ? from + PIECE : dir->count;
+
+		GROW(walker->pieces, walker->piece_count, walker->piece_room);
+		walker->pieces[walker->piece_count++] = (struct piece){ dir, from, to };
+	}
+}
+
+/* A directory that has vanished meanwhile holds nothing any more. */
+static int piece_step(void *context, unsigned number, size_t item, struct error *err)
+{
+	struct walker *walker = context;
+	const struct piece *piece = &walker->pieces[item];
+	struct walk_dir *dir = piece->dir;
+	_cleanup_(closep) int fd = folder_open(walker->root_fd, dir->path, dir->path_size);
+
+	(void)number;
+	if (fd == -ENOENT && dir->parent)
+		return 0;
+	if (fd < 0)
+		return fail(err, fd, dir, "", walker->walk->advice);
+	return look_at_range(walker->walk, fd, dir, piece->from, piece->to, err);
+}
+
+static int look_at_pieces(struct walker *walker, size_t end, struct error *err)
+{
+	struct parallel parallel = {
+		.grain = 1, .worth = 1, .step = piece_step, .context = walker
+	};
+
+	walker->piece_count = 0;
+	for (size_t i = walker->level_start; i < end; i++)
+		add_pieces(walker, walker->walk->dirs[i]);
+	parallel.count = walker->piece_count;
+	return parallel_run(&parallel, err);
+}
+
+static int walk_level(struct walker *walker, size_t end, struct error *err)
+{
+	int r = read_level(walker, end, err);
+
+	if (r >= 0)
+		r = look_at_pieces(walker, end, err);
+	for (size_t i = walker->level_start; r >= 0 && i < end; i++) {
+		drop_not_taken(walker->walk->dirs[i]);
 		r = add_dirs_below(walker, walker->walk->dirs[i], err);
+	}
 	return r;
 }
 
@@ -343,6 +419,7 @@ int walk_run(int root_fd, const struct walk_options *options, struct walk *ret, 
 		r = walk_level(&walker, end, err);
 		walker.level_start = end;
 	}
+	free(walker.pieces);
 	walk.cut = atomic_load(&walker.seen) > options->entries_max;
 	if (r < 0) {
 		walk_release(&walk);

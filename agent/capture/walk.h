@@ -49,7 +49,8 @@ struct walk_dir {
 	char *names;
 	struct ignore_rules *rules;
 	struct ignore_level level;
-	const struct ignore_level *in_force; /* own or the nearest above that has rules; NULL: none */
+	const struct ignore_level
+		*in_force; /* own or the nearest above that has rules; NULL: none */
 };
 
 struct walk_options {

@@ -154,7 +154,7 @@ int history_list(
 	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
 	_cleanup_(statement_finalizep) sqlite3_stmt *statement = NULL;
 	int64_t before = INT64_MAX;
-	bool by_tag;
+	bool by_tag = false;
 	int r = query->before ? history_seq(&history->reader, query->before, &before) : 0;
 
 	if (r == 0)

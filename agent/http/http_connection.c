@@ -107,3 +107,13 @@ void http_connection_unwatch(struct http_connection *connection)
 		uv_poll_stop(&connection->poll);
 	connection->sleeper = NULL;
 }
+
+void http_connection_end_if_cut(struct http_connection *connection)
+{
+	struct pollfd look = { .fd = connection->fd, .events = POLLRDHUP };
+	char byte;
+
+	if (poll(&look, 1, 0) == 1 && look.revents & POLLRDHUP &&
+		recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+		shutdown(connection->fd, SHUT_RDWR);
+}

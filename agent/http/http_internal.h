@@ -99,6 +99,8 @@ void http_connection_notify(void *data, struct MHD_Connection *mhd, void **conte
 /* Tell request when the peer leaves, until http_connection_unwatch(). */
 void http_connection_watch(struct http_connection *connection, struct http_request *request);
 void http_connection_unwatch(struct http_connection *connection);
+/* While a body is awaited: when the peer has sent its last byte, end the connection. */
+void http_connection_end_if_cut(struct http_connection *connection);
 
 /* http_request.c */
 struct http_request *http_request_new(struct http_server *server, struct MHD_Connection *mhd,

@@ -130,13 +130,16 @@ void http_request_close_stream(struct http_request *request)
 }
 
 void http_reply_stream(struct http_request *request, unsigned status, const char *content_type,
-	const struct http_stream_ops *ops, void *stream, char *const *headers)
+	uint64_t size, const struct http_stream_ops *ops, void *stream, char *const *headers)
 {
+	bool known = size != HTTP_SIZE_UNKNOWN;
 	struct MHD_Response *response = MHD_create_response_from_callback(
-		MHD_SIZE_UNKNOWN, BLOCK, read_stream, request, NULL);
+		known ? size : MHD_SIZE_UNKNOWN, BLOCK, read_stream, request, NULL);
 
+	/* The end of one of known size is known without asking; asked for more, it is cut. */
+	request->chunked &= !known;
 	/* MHD 0.9.75 ends the answer to HEAD with a last chunk, which no client expects. */
-	if (response && !strcmp(request->method, MHD_HTTP_METHOD_HEAD))
+	if (response && !known && !strcmp(request->method, MHD_HTTP_METHOD_HEAD))
 		MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
 	request->stream_ops = ops;
 	request->stream = stream;

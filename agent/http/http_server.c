@@ -23,6 +23,15 @@ void http_server_kick(struct http_server *server)
 	uv_timer_start(&server->timer, on_timer, 0, 0);
 }
 
+/* MHD is told of new bytes by edges: when the last bytes and the end of a body that is too short come
+ * together, it reads the bytes and is not told again. Ending the connection is another edge. */
+static void cut_short_bodies(struct http_server *server)
+{
+	for (struct http_request *r = server->requests; r; r = r->next)
+		if (r->connection && !r->handed && !r->replied)
+			http_connection_end_if_cut(r->connection);
+}
+
 /* Let MHD work, then find out when it wants to work again. At its limit of connections (or of
  * descriptors) it stops listening, and listens again only in the run after one has closed. */
 static void run(struct http_server *server)
@@ -31,6 +40,7 @@ static void run(struct http_server *server)
 
 	server->closed_some = false;
 	MHD_run(server->daemon);
+	cut_short_bodies(server);
 	if (server->closed_some)
 		http_server_kick(server);
 	else if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)

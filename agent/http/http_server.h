@@ -120,9 +120,11 @@ struct http_stream_ops {
 	void (*close)(void *stream);
 };
 
-/* A stream of unknown size. `stream` is the handler's object. */
+#define HTTP_SIZE_UNKNOWN UINT64_MAX
+
+/* `stream` is the handler's object. size: of all of it; one that ends before is cut. */
 void http_reply_stream(struct http_request *request, unsigned status, const char *content_type,
-	const struct http_stream_ops *ops, void *stream, char *const *headers);
+	uint64_t size, const struct http_stream_ops *ops, void *stream, char *const *headers);
 /* There is something to read now; from the loop's thread, any number of times, until close(). */
 void http_stream_wake(struct http_request *request);
 

@@ -20,9 +20,11 @@
 /* What `env -i` plus a login would give: no more than a program can expect anywhere. */
 static char **clean_environment(void)
 {
-	const struct passwd *user = getpwuid(geteuid());
+	struct passwd entry, *user = NULL;
+	char buffer[4096];
 	char **env = NULL;
 
+	getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &user); /* not found: NULL */
 	env_set(&env, "PATH", "/usr/local/bin:/usr/bin:/bin");
 	env_set(&env, "LANG", "C.UTF-8");
 	if (user) {
@@ -176,7 +178,9 @@ static int make_special_folders(int workfd, struct error *err)
 
 		if (r < 0)
 			return error_errno(err, r, folders[i],
-				"\"%s\" of the source directory stands where the run's folder goes", folders[i]);
+				"\"%s\" of the source directory stands where the run's folder goes; rename it "
+				"or name it in .amlignore (or .gitignore)",
+				folders[i]);
 	}
 	return 0;
 }

@@ -20,22 +20,24 @@ static void catch_up(struct run_live *run)
 }
 
 /* Nothing of it was ever started. In this boot the run directory is believed: it takes its place in
- * the queue again. After a reboot what was not flushed is gone, `status` among it: it may have run. */
+ * the queue again. After a reboot what was not flushed is gone, `status` among it: it may have run. So
+ * it has when history knows its start, and the folder is gone. */
 static void never_started(struct run_live *run, bool same_boot)
 {
 	enum run_state state = run->record.state;
 
 	run->in_executor = false;
 	run->manager->slots_used--;
-	if (state == RUN_CANCEL_REQUESTED) {
+	if (same_boot && state == RUN_CANCEL_REQUESTED && !run->record.start_us) {
 		run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, "canceled before it was started");
 	} else if (same_boot && (state == RUN_PREPARING || state == RUN_STARTING)) {
 		run_live_queue(run, clock_utc());
+		/* Else a reboot now would find it as one that may have run. */
+		history_update(run->manager->options.history, &run->record, HISTORY_DURABLE, NULL, NULL);
 	} else {
 		catch_up(run);
 		run->manager->slots_used++; /* given back by `ended` */
-		run->rebooted = !same_boot;
-		run_life_events.ended(run, NULL, 0);
+		run_life_events.ended(run, NULL, run->record.start_us);
 	}
 }
 
@@ -109,6 +111,15 @@ static void sweep_done(struct work *work)
 	run_manager_unpend(manager);
 }
 
+/* A submission that was not accepted has got no further than its environment, a deleted run's folder
+ * was emptied of this: it is another history's, and its processes may be there. */
+static bool may_have_run(const char *path)
+{
+	_cleanup_(freep) char *launch = path_join(path, RUN_DIR_LAUNCH);
+
+	return access(launch, F_OK) == 0;
+}
+
 static void sweep_folder(struct sweep *sweep, const char *name)
 {
 	struct run_manager *manager = sweep->manager;
@@ -116,10 +127,10 @@ static void sweep_folder(struct sweep *sweep, const char *name)
 	struct run_record record;
 	int r = history_get(manager->options.history, name, &record);
 
-	if (r == -ENOENT) {
-		strv_take(&sweep->remove, path);
-		return;
-	}
+	if (r == -ENOENT && may_have_run(path))
+		log_warning("%s is of a run that is not in history; it is left alone", path);
+	else if (r == -ENOENT)
+		strv_take(&sweep->remove, TAKE(path));
 	if (r < 0) {
 		free(path);
 		return;
@@ -150,8 +161,10 @@ int run_manager_recover(struct run_manager *manager, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the history");
 	count = (int)live.count;
+	manager->scheduling = true; /* when all slots that are held are known */
 	for (size_t i = 0; i < live.count; i++)
 		recover(manager, &live.items[i]);
+	manager->scheduling = false;
 	run_record_list_release(&live);
 	sweep_folders(manager);
 	run_live_schedule(manager);

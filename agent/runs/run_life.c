@@ -102,11 +102,13 @@ static void final_committed(void *data, int result)
 	run_live_unpend(run);
 }
 
-static void end_with(struct run_live *run, enum run_cause cause, const char *message)
+/* Into `final` alone: the record shows nothing of it before it is durable. */
+static void end_with(struct run_live *run, const struct verdict *verdict, char *const *warnings)
 {
-	struct run_event event = {
-		.type = RUN_EVENT_END, .at_us = clock_utc(), .cause = cause, .message = message
-	};
+	struct run_event event = { .type = RUN_EVENT_END,
+		.at_us = clock_utc(),
+		.cause = verdict->cause,
+		.message = verdict->message };
 
 	run->ending = true;
 	run_record_copy(&run->record, &run->final);
@@ -115,12 +117,18 @@ static void end_with(struct run_live *run, enum run_cause cause, const char *mes
 			run_state_name(run->record.state));
 		return;
 	}
+	run->final.exit_code = verdict->exit_code;
+	run->final.signal = verdict->signal;
+	for (size_t i = 0; warnings && warnings[i]; i++)
+		strv_add(&run->final.warnings, warnings[i]);
 	commit_final(run);
 }
 
 void run_live_end(struct run_live *run, enum run_cause cause, const char *message)
 {
 	struct run_manager *manager = run->manager;
+	_cleanup_(freep) char *copy = mem_strdup(message);
+	struct verdict verdict = { .cause = cause, .exit_code = -1, .message = copy };
 
 	if (run->in_queue) {
 		TAILQ_REMOVE(&manager->queue, run, queue);
@@ -128,7 +136,7 @@ void run_live_end(struct run_live *run, enum run_cause cause, const char *messag
 	} else if (run->record.state == RUN_PREPARING || run->record.state == RUN_STARTING) {
 		manager->slots_used--;
 	}
-	end_with(run, cause, message);
+	end_with(run, &verdict, NULL);
 	run_live_schedule(manager);
 }
 
@@ -140,7 +148,7 @@ static void prepared(struct run_live *run)
 	struct executor *executor = run->manager->executor;
 	int r;
 
-	if (run->ending || run->prepare_busy || !run->prepare_committed)
+	if (run->ending || run->prepare_busy || !run->prepare_committed || run->manager->stopping)
 		return;
 	if (run->prepare_result < 0) {
 		run_live_end(run, RUN_CAUSE_SETUP_ERROR, run->prepare_error.message);
@@ -235,7 +243,7 @@ static void prepare_start(struct run_live *run)
 	run->prepare = (struct prepare){
 		.store = manager->options.store,
 		.run_dir = run->dir,
-		.run_id = run->record.run_id,
+		.run_id = strrchr(run->dir, '/') + 1, /* the record may be replaced meanwhile */
 		.request = &run->request,
 		.snapshot_id = run->snapshot_id,
 		.grace_us = manager->options.grace_us,
@@ -251,12 +259,16 @@ void run_live_schedule(struct run_manager *manager)
 {
 	struct run_live *run;
 
-	while (!manager->stopping && manager->slots_used < manager->options.max_running &&
+	if (manager->scheduling || manager->stopping)
+		return;
+	manager->scheduling = true; /* a run that ends at once comes here again */
+	while (manager->slots_used < manager->options.max_running &&
 		(run = TAILQ_FIRST(&manager->queue))) {
 		TAILQ_REMOVE(&manager->queue, run, queue);
 		run->in_queue = false;
 		prepare_start(run);
 	}
+	manager->scheduling = false;
 }
 
 void run_live_queue(struct run_live *run, int64_t at_us)
@@ -335,13 +347,8 @@ static void finish_on_thread(struct work *work)
 static void finish_done(struct work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
-	const struct verdict *verdict = &run->finish.verdict;
 
-	run->record.exit_code = verdict->exit_code;
-	run->record.signal = verdict->signal;
-	for (size_t i = 0; run->finish.warnings && run->finish.warnings[i]; i++)
-		strv_add(&run->record.warnings, run->finish.warnings[i]);
-	end_with(run, verdict->cause, verdict->message);
+	end_with(run, &run->finish.verdict, run->finish.warnings);
 	run_live_unpend(run);
 }
 
@@ -369,12 +376,23 @@ static void finish_start(struct run_live *run)
 
 /* ---- cancel, retry ---- */
 
+static void ask_to_stop(struct run_live *run)
+{
+	struct run_stop stop = { RUN_STOP_CANCEL, run->manager->options.grace_us };
+	struct executor *executor = run->manager->executor;
+	int r = executor->ops->stop(executor, run, &stop);
+
+	run->stop_failed = r < 0;
+	if (r == 0)
+		return;
+	log_error("%s: cannot ask its supervisor to stop: %s; trying again", run->record.run_id,
+		strerror(-r));
+	arm_retry(run->manager);
+}
+
 void run_live_cancel(struct run_live *run, const char *by)
 {
 	struct run_event event = { .type = RUN_EVENT_CANCEL, .at_us = clock_utc() };
-	struct run_stop stop = { RUN_STOP_CANCEL, run->manager->options.grace_us };
-	struct executor *executor = run->manager->executor;
-	int r;
 
 	if (run->ending || run->record.state == RUN_FINALIZING)
 		return;
@@ -389,9 +407,7 @@ void run_live_cancel(struct run_live *run, const char *by)
 	if (run->record.state != RUN_CANCEL_REQUESTED && run_live_apply(run, &event) < 0)
 		return;
 	write_soon(run);
-	r = executor->ops->stop(executor, run, &stop);
-	if (r < 0)
-		log_error("%s: cannot ask its supervisor to stop: %s", run->record.run_id, strerror(-r));
+	ask_to_stop(run);
 }
 
 void run_live_retry(struct run_live *run)
@@ -400,4 +416,6 @@ void run_live_retry(struct run_live *run)
 		commit_final(run);
 	else if (run->prepare_failed && !run->ending)
 		commit_prepare(run);
+	else if (run->stop_failed && run->in_executor)
+		ask_to_stop(run);
 }

@@ -45,6 +45,7 @@ struct run_live {
 	struct finish finish;
 	struct run_record final; /* the record as it will be once committed */
 	bool final_failed; /* to be committed again */
+	bool stop_failed; /* to be asked again */
 };
 
 TAILQ_HEAD(run_live_list, run_live);
@@ -58,7 +59,8 @@ struct run_manager {
 	struct run_live_list all;
 	struct run_live_list queue; /* Queued, in the order of their turn */
 	int64_t slots_used;
-	uv_timer_t retry; /* runs while something could not be committed */
+	uv_timer_t retry; /* runs while something could not be done for want of room */
+	bool scheduling; /* being done, or not to be done yet: recovery */
 	unsigned pending; /* calls that belong to no run: submissions, patches, ... */
 	bool stopping;
 	void (*freed)(void *data);

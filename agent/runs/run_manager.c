@@ -48,8 +48,11 @@ void run_live_enlist(struct run_live *run)
 	TAILQ_INSERT_TAIL(&run->manager->all, run, all);
 }
 
+static void drop_waiters(struct run_live *run);
+
 static void run_live_free(struct run_live *run)
 {
+	drop_waiters(run);
 	run_record_release(&run->record);
 	run_record_release(&run->final);
 	run_request_release(&run->request);
@@ -95,25 +98,36 @@ void run_live_unpend(struct run_live *run)
 {
 	struct run_manager *manager = run->manager;
 
-	if (--run->pending)
+	if (--run->pending || !(run->over || manager->stopping))
 		return;
-	if (run->over) {
-		manager->pending--;
-		run_live_free(run);
-		told_if_free(manager);
-	} else if (manager->stopping) {
+	if (!run->over) {
 		run_live_forget(run);
-		run_live_free(run);
-		told_if_free(manager);
+		manager->pending++;
 	}
+	run_live_free(run);
+	run_manager_unpend(manager);
 }
 
+static void add_waiter(struct run_live *run, struct run_waiter *waiter)
+{
+	waiter->next = run->waiters;
+	waiter->link = &run->waiters;
+	if (run->waiters)
+		run->waiters->link = &waiter->next;
+	run->waiters = waiter;
+}
+
+/* Those who are still to be told are a list of their own: a callback may stop any of them. */
 void run_live_changed(struct run_live *run, bool over)
 {
-	struct run_waiter *waiter, *next;
+	struct run_waiter *left = run->waiters, *waiter;
 
-	for (waiter = run->waiters; waiter; waiter = next) {
-		next = waiter->next;
+	run->waiters = NULL;
+	if (left)
+		left->link = &left;
+	while ((waiter = left)) {
+		run_waiter_stop(waiter);
+		add_waiter(run, waiter);
 		waiter->changed(waiter, over);
 	}
 }
@@ -179,8 +193,22 @@ static void on_timer_closed(uv_handle_t *handle)
 	run_manager_unpend(manager);
 }
 
+static void ignore_started(void *run, int64_t start_us)
+{
+	(void)run;
+	(void)start_us;
+}
+
+static void ignore_ended(void *run, const struct run_exit *exit, int64_t seen_us)
+{
+	(void)run;
+	(void)exit;
+	(void)seen_us;
+}
+
 void run_manager_free(struct run_manager *manager, void (*freed)(void *data), void *data)
 {
+	static const struct executor_events nobody_listens = { ignore_started, ignore_ended };
 	struct run_live *run, *next;
 
 	manager->stopping = true;
@@ -188,9 +216,11 @@ void run_manager_free(struct run_manager *manager, void (*freed)(void *data), vo
 	manager->freed_data = data;
 	manager->pending++;
 	uv_close((uv_handle_t *)&manager->retry, on_timer_closed);
+	/* It is freed after us, and knows runs that are no more. */
+	if (manager->executor)
+		manager->executor->events = &nobody_listens;
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
-		run->waiters = NULL;
 		if (run->pending)
 			continue;
 		run_live_forget(run);
@@ -243,7 +273,7 @@ static int no_such_run(const char *run_id, int r, struct error *err)
 {
 	if (r == -ENOENT)
 		return error_set(err, r, "run_id", "no run \"%s\"", run_id);
-	return error_errno(err, r, NULL, "cannot read the history");
+	return error_errno(err, r, NULL, "cannot read or write the run history");
 }
 
 /* The last step of all of them. */
@@ -328,10 +358,8 @@ int run_waiter_start(struct run_manager *manager, const char *run_id, struct run
 
 	if (!run)
 		return -ENOENT;
-	*waiter = (struct run_waiter){ run->waiters, &run->waiters, changed };
-	if (run->waiters)
-		run->waiters->link = &waiter->next;
-	run->waiters = waiter;
+	waiter->changed = changed;
+	add_waiter(run, waiter);
 	return 0;
 }
 
@@ -362,9 +390,12 @@ struct submit {
 
 static char *user_name(uid_t uid)
 {
-	const struct passwd *user = getpwuid(uid);
+	struct passwd entry, *user = NULL;
+	char buffer[4096];
 
-	return user ? mem_strdup(user->pw_name) : mem_printf("%u", (unsigned)uid);
+	if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &user) || !user)
+		return mem_printf("%u", (unsigned)uid);
+	return mem_strdup(user->pw_name);
 }
 
 static void submit_reply(struct submit *submit, const struct run_record *record)
@@ -397,7 +428,6 @@ static void inserted(void *data, int result)
 	struct submit *submit = data;
 	struct run_manager *manager = submit->manager;
 	struct artifacts patch = { 0 };
-	struct run_live *run;
 
 	if (result < 0) {
 		_cleanup_(freep) char *dir = path_join(manager->runs_dir, submit->record.run_id);
@@ -407,20 +437,23 @@ static void inserted(void *data, int result)
 		submit_reply(submit, NULL);
 		return;
 	}
-	run = run_live_new(manager, &submit->record);
-	run_live_enlist(run);
-	run_live_queue(run, run->record.queued_us);
-	log_info("%s: Queued, submitted by %s", run->record.run_id, run->record.submitted_by);
+	log_info("%s: Queued, submitted by %s", submit->record.run_id, submit->record.submitted_by);
+	if (!manager->stopping) { /* else it is the next daemon's */
+		struct run_live *run = run_live_new(manager, &submit->record);
+
+		run_live_enlist(run);
+		run_live_queue(run, run->record.queued_us);
+		run_live_schedule(manager);
+	}
 	if (submit->submission.git.patch) {
 		artifacts_add(&patch, GIT_PATCH_ARTIFACT, submit->submission.git.patch_size,
 			&submit->submission.patch_digest, clock_utc());
 		history_put_artifacts(
-			manager->options.history, run->record.run_id, &patch, patch_committed, submit);
+			manager->options.history, submit->record.run_id, &patch, patch_committed, submit);
 		artifacts_release(&patch);
 	} else {
 		submit_accepted(submit, 0);
 	}
-	run_live_schedule(manager);
 }
 
 static void fill_record(struct submit *submit)
@@ -499,12 +532,6 @@ void run_manager_submit(struct run_manager *manager, struct run_request *request
 
 /* ---- cancel, patch, delete, artifacts ---- */
 
-static void canceled(struct run_waiter *waiter, bool over)
-{
-	if (over)
-		reply_send(container_of(waiter, struct reply, waiter), 0);
-}
-
 static void cancel_ended(struct run_manager *manager, const char *run_id, run_manager_done done,
 	void *data)
 {
@@ -522,6 +549,38 @@ static void cancel_ended(struct run_manager *manager, const char *run_id, run_ma
 			run_state_name(record.state));
 	done(data, r < 0 ? NULL : &record, &err);
 	run_record_release(&record);
+}
+
+static void canceled(struct run_waiter *waiter, bool over)
+{
+	struct reply *reply = container_of(waiter, struct reply, waiter);
+
+	if (!over)
+		return;
+	cancel_ended(reply->manager, reply->run_id, reply->done, reply->data);
+	reply_free(reply);
+}
+
+/* The daemon ends before the run's end is durable: whoever cancelled it is told so, the others are
+ * told nothing. */
+static void drop_waiters(struct run_live *run)
+{
+	struct run_waiter *waiter;
+
+	while ((waiter = run->waiters)) {
+		struct error err = ERROR_INIT;
+		struct reply *reply;
+
+		run_waiter_stop(waiter);
+		if (waiter->changed != canceled)
+			continue;
+		reply = container_of(waiter, struct reply, waiter);
+		error_set(&err, -ESHUTDOWN, NULL,
+			"the daemon is ending and %s could not be canceled before; try again",
+			reply->run_id);
+		reply->done(reply->data, NULL, &err);
+		reply_free(reply);
+	}
 }
 
 void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,

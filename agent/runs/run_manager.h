@@ -54,7 +54,8 @@ const struct executor_events *run_manager_executor_events(void);
 void run_manager_set_executor(struct run_manager *manager, struct executor *executor);
 /* Once, at the start. Returns how many runs were live. */
 int run_manager_recover(struct run_manager *manager, struct error *err);
-/* Forget all; `freed` is called when the last work has come back. Runs go on. */
+/* Forget all; `freed` is called when the last work has come back. Runs go on. The executor is asked
+ * nothing more and its news is not heard: free it afterwards. */
 void run_manager_free(struct run_manager *manager, void (*freed)(void *data), void *data);
 
 /* record NULL: err says why. Both are the manager's and good for the call only. */
@@ -97,7 +98,9 @@ int run_manager_open_dir(const struct run_manager *manager, const char *run_id);
 
 /*
  * Tell me when something about this run changes (state changes; the last one is its end). Embed it;
- * run_waiter_stop() before it goes away, also after the end. Not live: -ENOENT.
+ * run_waiter_stop() before it goes away, also after the end. Not live: -ENOENT. A callback may stop
+ * any waiter. Those left when the manager is freed are told of an end that still becomes durable,
+ * else no more.
  */
 struct run_waiter {
 	struct run_waiter *next, **link;

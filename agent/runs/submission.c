@@ -161,9 +161,7 @@ static int make_run_dir(const struct submission *submission)
 	if (mkdirat(runs, submission->run_id, 0700) < 0)
 		return -errno;
 	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0)
-		return -errno;
-	r = write_environment(dir, submission->request.submit_environment);
+	r = dir < 0 ? -errno : write_environment(dir, submission->request.submit_environment);
 	if (r >= 0 && (fsync(dir) < 0 || fsync(runs) < 0))
 		r = -errno;
 	if (r < 0)

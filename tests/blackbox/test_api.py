@@ -164,14 +164,39 @@ def test_json_nested_100000_deep_is_refused(shared, opening):
     assert shared.api("GET", "/healthz").status == 200
 
 
+def test_a_client_that_ends_in_the_middle_of_a_request_is_not_kept_waiting(shared):
+    """It closed its half (shutdown): nothing more can come, so the answer is an error or the end, soon."""
+    for request in (b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", b"\x16\x03\x01\x02", b"GET /he"):
+        for _ in range(15):
+            answer = shared.raw(request, timeout=4, half_close=True)
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+
+
+def test_clients_that_leave_in_the_middle_of_anything_leave_nothing_behind(shared, done):
+    def descriptors():
+        return len(os.listdir(f"/proc/{shared.process.pid}/fd"))
+
+    before = descriptors()
+    for data in (b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", b"\x16", b"GET /hea", b"",
+                 b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+                 f"PUT /v1/runs/{done}/artifacts/x HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc".encode()):  # fmt: skip
+        for _ in range(50):
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.connect(shared.socket)
+                sock.sendall(data)
+    wait_for(lambda: descriptors() <= before + 2, f"{descriptors()} descriptors, {before} before", timeout=10)
+    assert "x" not in shared.artifacts(done)
+
+
 @pytest.mark.parametrize("half_close", [True, False])
 def test_a_body_cut_short_makes_nothing(shared, source, half_close):
     name = f"cut{half_close}"
     body = json.dumps({"source_directory": source, "script": "main.py", "experiment_name": name}).encode()
     head = f"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body) + 100}\r\n\r\n".encode()
     if half_close:
-        answer = shared.raw(head + body, timeout=5, half_close=True)
-        assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+        with contextlib.suppress(TimeoutError):  # how long it takes is another test's
+            answer = shared.raw(head + body, timeout=2, half_close=True)
+            assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
     else:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.connect(shared.socket)
@@ -288,7 +313,8 @@ def test_requests_sent_ahead_are_answered_in_order(shared):
     ],
 )  # fmt: skip
 def test_noise_on_the_socket_harms_nobody(shared, noise):
-    shared.raw(noise, timeout=5, half_close=True)
+    with contextlib.suppress(TimeoutError):
+        shared.raw(noise, timeout=2, half_close=True)
     assert shared.api("GET", "/healthz").status == 200
 
 

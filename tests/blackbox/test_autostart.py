@@ -256,12 +256,6 @@ def test_socket_option_wins_over_the_environment(home, make_daemon):
     assert json.loads(done.stdout)["pid"] == two.process.pid
 
 
-def test_without_home_and_runtime_folder_there_is_a_clear_error_or_it_works(home):
-    home = home()
-    done = home.amlctl("--no-autostart", "status", env={"PATH": "/usr/bin:/bin"})
-    assert done.returncode == 125, done
-
-
 @pytest.fixture
 def stranger(home):
     """A user nobody else is, whose fallback socket folder is /tmp/amlagent-UID."""
@@ -291,6 +285,17 @@ def test_without_xdg_runtime_dir_the_socket_is_in_a_private_folder_below_tmp(str
     assert stranger.status()["uid"] == stranger.user
     info = os.stat(stranger.fallback)
     assert (info.st_uid, stat.S_IMODE(info.st_mode)) == (stranger.user, 0o700)
+
+
+@root_only
+def test_without_any_environment_there_is_a_clear_error_or_it_works(stranger):
+    """No HOME: the password database may know it; for a user who is not there it cannot."""
+    one_line_error(stranger.amlctl("--no-autostart", "status", env={}))
+    done = stranger.amlctl("status", env={})
+    assert done.returncode in (0, 125), done
+    if done.returncode:
+        message = one_line_error(done)
+        assert "HOME" in message or "--state-dir" in message
 
 
 @root_only

@@ -170,10 +170,16 @@ def test_the_requests_variables_win_over_activation(shared, conda):
 
 
 def test_the_active_environment_of_the_submitter_is_replaced(shared, conda, venv):
-    env = seen(shared, "--python", conda / "bin/python", env={"VIRTUAL_ENV": "/old", "CONDA_PREFIX": "/older"})[2]
-    assert env["CONDA_PREFIX"] == str(conda) and env.get("VIRTUAL_ENV") != "/old"
-    env = seen(shared, "--python", venv / "bin/python", env={"VIRTUAL_ENV": "/old"})[2]
-    assert env["VIRTUAL_ENV"] == str(venv)
+    path = "/older/bin:/old/bin:/usr/bin:/bin"
+    env = seen(shared, "--python", conda / "bin/python", env={"CONDA_PREFIX": "/older", "PATH": path})[2]
+    assert env["CONDA_PREFIX"] == str(conda) and env["PATH"].split(":")[0] == str(conda / "bin")
+    env = seen(shared, "--python", venv / "bin/python", env={"VIRTUAL_ENV": "/old", "PATH": path})[2]
+    assert env["VIRTUAL_ENV"] == str(venv) and env["PATH"].split(":")[0] == str(venv / "bin")
+
+
+def test_the_folder_of_an_environment_stands_for_its_python(shared, venv, conda):
+    assert seen(shared, "--python", venv)[1] == str(venv)
+    assert seen(shared, "--python", conda)[2]["CONDA_PREFIX"] == str(conda)
 
 
 def test_an_activation_script_that_fails_or_hangs_is_told(shared, conda):

@@ -214,6 +214,20 @@ def test_the_daemon_killed_right_after_submits_loses_and_doubles_none(make_daemo
     assert sorted(traces.read_text().split()) == sorted(runs), "every run exactly once"
 
 
+def test_a_daemon_that_was_killed_can_be_started_again_at_once(daemon):
+    """Nothing that it left behind (a child on its way to exec) may hold the state folder's lock for long."""
+    source = daemon.source("")
+    for _ in range(25):
+        answers = [daemon.popen("run", "-d", "main.py", cwd=source) for _ in range(3)]
+        answers[0].wait(20)
+        daemon.kill()
+        daemon.start()
+        for process in answers:
+            process.communicate(timeout=40)
+    wait_for(lambda: daemon.api("GET", "/v1/runs?status=Queued,Preparing,Starting,Running,Finalizing").json == [], "all end")
+    assert {run["status"] for run in daemon.api("GET", "/v1/runs?limit=1000").json} == {"Completed"}
+
+
 # -- the supervisor -------------------------------------------------------------------------------
 
 

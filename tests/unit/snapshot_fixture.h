@@ -61,7 +61,8 @@ static inline void fixture_release(struct fixture *f)
 
 static inline void put_bytes(int fd, const char *path, const void *data, size_t size, mode_t mode)
 {
-	_cleanup_(closep) int file = openat(fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	_cleanup_(closep) int file =
+		openat(fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	assert_true(file >= 0);
 	assert_int_equal(file_write_all(file, data, size), 0);
@@ -118,14 +119,14 @@ static inline struct digest take_until_known(struct fixture *f)
 	return f->snapshot.id;
 }
 
-#define assert_same_id(a, b)                                                                       \
-	do {                                                                                       \
-		struct digest a_ = (a), b_ = (b);                                                  \
-		assert_memory_equal(&a_, &b_, sizeof(a_));                                         \
+#define assert_same_id(a, b) \
+	do { \
+		struct digest a_ = (a), b_ = (b); \
+		assert_memory_equal(&a_, &b_, sizeof(a_)); \
 	} while (0)
 
-#define assert_other_id(a, b)                                                                      \
-	do {                                                                                       \
-		struct digest a_ = (a), b_ = (b);                                                  \
-		assert_memory_not_equal(&a_, &b_, sizeof(a_));                                     \
+#define assert_other_id(a, b) \
+	do { \
+		struct digest a_ = (a), b_ = (b); \
+		assert_memory_not_equal(&a_, &b_, sizeof(a_)); \
 	} while (0)

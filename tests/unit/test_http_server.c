@@ -90,7 +90,7 @@ static void reply_pieces(struct http_request *request, unsigned count, unsigned 
 	stream->left = count;
 	uv_timer_init(&current->loop, &stream->timer);
 	uv_timer_start(&stream->timer, on_piece_timer, interval, interval);
-	http_reply_stream(request, 200, "text/plain", &piece_ops, stream, NULL);
+	http_reply_stream(request, 200, "text/plain", HTTP_SIZE_UNKNOWN, &piece_ops, stream, NULL);
 }
 
 static ssize_t big_read(void *data, char *to, size_t size)
@@ -129,7 +129,7 @@ static void reply_bytes(struct http_request *request, const struct http_stream_o
 	uint64_t *left = NEW(uint64_t);
 
 	*left = BIG_STREAM;
-	http_reply_stream(request, 200, NULL, ops, left, NULL);
+	http_reply_stream(request, 200, NULL, HTTP_SIZE_UNKNOWN, ops, left, NULL);
 }
 
 struct later {

@@ -60,7 +60,7 @@ static void a_struct_is_read_by_table(void **state)
 	(void)state;
 	assert_int_equal(read_sample("{\"name\":\"a\\u00e9\",\"number\":9007199254740992,"
 				     "\"list\":[\"x\",7,0.1],\"env\":{\"A\":\"1\"},"
-				     "\"tags\":{\"k\":null},\"inner\":{\"flag\":true}}",
+				     "\"tags\":{\"k\":\"\"},\"inner\":{\"flag\":true}}",
 				 &sample, &err), 0);
 	assert_string_equal(sample.name, "a\xc3\xa9");
 	assert_int_equal(sample.number, INT64_C(9007199254740992));
@@ -88,6 +88,9 @@ static void an_error_names_the_key(void **state)
 		{ "{\"name\":\"a\",\"list\":{}}", "list", "must be a list" },
 		{ "{\"name\":\"a\",\"list\":[true]}", "list[0]", "not boolean" },
 		{ "{\"name\":\"a\",\"env\":{\"A=B\":\"\"}}", "env", "no name" },
+		{ "{\"name\":\"a\",\"tags\":{\"k\":null}}", "tags.k", "must be a string" },
+		{ "{\"name\":\"a\",\"tags\":{\"\":\"v\"}}", "tags", "key is empty" },
+		{ "{\"name\":\"a\",\"\":1}", "\"\"", "unknown key" },
 		{ "{\"name\":\"a\",\"inner\":{\"falg\":true}}", "inner.falg", "unknown key" },
 		{ "{\"name\":\"a\",\"inner\":{\"flag\":0}}", "inner.flag", "true or false" },
 		{ "[]", "request", "must be an object" },

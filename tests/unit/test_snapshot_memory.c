@@ -73,7 +73,8 @@ static void change_of_same_size_and_mtime_is_seen(void **state)
 	id = take_until_known(f);
 	assert_int_equal(fstatat(f->fd, "a", &st, 0), 0);
 	put(f, "a", "2");
-	assert_int_equal(utimensat(f->fd, "a", (struct timespec[]){ st.st_atim, st.st_mtim }, 0), 0);
+	assert_int_equal(
+		utimensat(f->fd, "a", (struct timespec[]){ st.st_atim, st.st_mtim }, 0), 0);
 	assert_other_id(take(f), id);
 }
 
@@ -156,7 +157,7 @@ static void file_of_the_same_tick_is_read_again(void **state)
 	assert_same_id(take(f), id);
 	assert_int_equal(f->snapshot.files_read, 1);
 
-	/* The same lie is believed when the file had been left alone: it is the start that decides. */
+	/* The same lie is believed of a file that had been left alone: the start decides. */
 	forge_index(f, file_time_ns(st.st_ctim) + FILE_STAMP_TICK + 1);
 	take(f);
 	assert_int_equal(f->snapshot.files_read, 0);

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: MIT
+"""What schemathesis cannot know: which runs there are, and which requests are harmless. Loaded by check.py.
+
+Random data seldom names a run that is there, and a random command is nothing to start. So what is valid in a request
+is exchanged for something that is of use; what is invalid stays as it was made. The choice depends on the value alone,
+so that a case can be repeated.
+"""
+
+import atexit
+import json
+import os
+import re
+import urllib.parse
+import urllib.request
+import zlib
+
+import schemathesis
+
+WORLD = json.loads(os.environ["AMLAGENT_OPENAPI_WORLD"])
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*_\d{9,11}_[0-9a-f]{8}")
+NAME_BYTES_MAX = 256
+
+answers = {}
+
+
+def choose(value, choices):
+    return choices[zlib.crc32(repr(value).encode()) % len(choices)]
+
+
+def submit(command, wait=0):
+    """A new run, for the operations that use one up."""
+    body = {"experiment_name": "fresh", "source_directory": WORLD["source"], "command": command}
+    request = urllib.request.Request(WORLD["url"] + "/v1/runs", json.dumps(body).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        run_id = json.load(answer)["run_id"]
+    if wait:
+        urllib.request.urlopen(f"{WORLD['url']}/v1/runs/{run_id}?wait={wait}", timeout=20).close()
+    return run_id
+
+
+def cut(text, size):
+    """Characters are what JSON Schema counts, bytes are what the description's text says."""
+    return text.encode()[:size].decode(errors="ignore")
+
+
+# -- one for each kind of value -------------------------------------------------------------------
+
+
+def is_free(name):
+    """May it be deleted and cancelled? Random names come to be `latest`, or the beginning of a run that is needed."""
+    return name != "latest" and not any(run_id.startswith(name) for run_id in WORLD["keep"])
+
+
+def steer_delete(name):
+    if is_free(name) and RUN_ID.fullmatch(name):
+        return name
+    kind = choose(name, ["fresh", "fresh", "latest", "live", "nonsense"])
+    if kind == "nonsense" and is_free(name):
+        return name
+    if kind in ("live", "nonsense"):
+        return WORLD["live"]  # which is refused
+    fresh = submit("true", wait=15)
+    return fresh if kind == "fresh" else "latest"
+
+
+def steer_cancel(name):
+    if is_free(name) and RUN_ID.fullmatch(name):
+        return name
+    kind = choose(name, ["fresh", "ended", "nonsense"])
+    if kind == "nonsense" and is_free(name):
+        return name
+    return submit("sleep 60") if kind == "fresh" else choose(name, WORLD["ended"])
+
+
+def steer_reader(name, may_be_live):
+    if RUN_ID.fullmatch(name) and (may_be_live or name != WORLD["live"]):
+        return name
+    known = WORLD["ended"] + [WORLD["ended"][0][:-3], "latest", name]
+    return choose(name, known + [WORLD["live"]] if may_be_live else known)
+
+
+def steer_id(operation, parameters, query):
+    name = parameters.get("id")
+    if not isinstance(name, str):
+        return
+    if operation == "deleteRun":
+        parameters["id"] = steer_delete(name)
+    elif operation == "cancelRun":
+        parameters["id"] = steer_cancel(name)
+    else:
+        waits = "wait" in query or "follow" in query
+        parameters["id"] = steer_reader(name, may_be_live=not waits)
+
+
+def encode(paths):
+    """A slash is right in both ways."""
+    return [urllib.parse.quote(path, safe=safe) for path in paths for safe in ("/", "")]
+
+
+def steer_path(operation, parameters):
+    if isinstance(parameters.get("name"), str):
+        parameters["name"] = choose(parameters["name"], encode(WORLD["logs"]) + [parameters["name"]])
+    if isinstance(parameters.get("path"), str) and operation == "readArtifact":
+        known = WORLD["artifacts"].get(parameters.get("id"), [])
+        parameters["path"] = choose(parameters["path"], encode(known) + [parameters["path"]])
+
+
+def steer_command(command):
+    if isinstance(command, str) and command:
+        return choose(command, ["true", "exit 3"])
+    if isinstance(command, list) and command and all(type(part) in (str, int, float) for part in command):
+        return choose(command, [["true"], ["exit", 3]])
+    return command
+
+
+def steer_request(body):
+    directory = body.get("source_directory")
+    if isinstance(directory, str) and directory.startswith("/"):
+        body["source_directory"] = WORLD["source"]
+    if isinstance(body.get("script"), str) and body["script"]:
+        body["script"] = choose(body["script"], ["good.py", "fails.py"])
+    if "command" in body:
+        body["command"] = steer_command(body["command"])
+
+
+@schemathesis.hook
+def before_call(context, case, kwargs):
+    operation = case.operation.definition.raw["operationId"]
+    if case.method.upper() != case.operation.method.upper():
+        return  # it is to be refused whatever is in it
+    query = case.query or {}
+    if case.path_parameters:
+        steer_id(operation, case.path_parameters, query)
+        steer_path(operation, case.path_parameters)
+    if "Range" in (case.headers or {}):
+        case.headers["Range"] = choose(case.headers["Range"], WORLD["ranges"] + [case.headers["Range"]])
+    if isinstance(query.get("before"), str):
+        query["before"] = choose(query["before"], WORLD["ended"])
+    if isinstance(case.body, dict):
+        if operation == "submitRun":
+            steer_request(case.body)
+        name = case.body.get("display_name")
+        if isinstance(name, str) and len(name) <= NAME_BYTES_MAX:
+            case.body["display_name"] = cut(name, NAME_BYTES_MAX)
+
+
+# -- what came of it ------------------------------------------------------------------------------
+
+
+@schemathesis.hook
+def after_call(context, case, response):
+    statuses = answers.setdefault(case.operation.definition.raw["operationId"], {})
+    statuses[str(response.status_code)] = statuses.get(str(response.status_code), 0) + 1
+
+
+@atexit.register
+def write_answers():
+    with open(WORLD["answers"], "w") as file:
+        json.dump(answers, file)
