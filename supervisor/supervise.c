@@ -25,6 +25,8 @@
 /* Between two rounds of looks at a tree that is being killed. */
 #define LOOK_MIN_US 1000
 #define LOOK_MAX_US 100000
+/* A look that takes so many times longer is broken off, so that the newest have their turn again. */
+#define LOOK_PATIENCE 64
 #define WRITE_RETRY_SECONDS 1
 
 enum state {
@@ -254,15 +256,17 @@ static enum state kill_all(struct supervision *s)
 {
 	static const int freeze[] = { SIGSTOP };
 	static const int end[] = { SIGKILL };
+	int64_t patience_us;
 
 	s->child_killed |= s->child != 0;
+	s->look_us = s->state == KILLING ? sooner(s->look_us * 2, LOOK_MAX_US) : LOOK_MIN_US;
+	patience_us = s->look_us * LOOK_PATIENCE;
 	/* Frozen first: what does not run does not fork while the others are being ended. */
 	tree_begin();
 	for (int look = 0; look < LOOKS_MAX && tree_signal_newest(freeze, 1) > 0; look++)
 		;
-	signal_tree(s, freeze, 1, SOURCES_NO_DEADLINE);
-	signal_tree(s, end, 1, SOURCES_NO_DEADLINE);
-	s->look_us = s->state == KILLING ? sooner(s->look_us * 2, LOOK_MAX_US) : LOOK_MIN_US;
+	signal_tree(s, freeze, 1, clock_boot() + patience_us);
+	signal_tree(s, end, 1, clock_boot() + patience_us);
 	set_deadline(s, clock_boot() + s->look_us);
 	return KILLING;
 }

@@ -24,6 +24,10 @@ static void connection_open(struct http_server *server, struct MHD_Connection *m
 	connection->uid = peer.uid;
 	connection->pid = peer.pid;
 	server->connections++;
+	connection->next = server->open;
+	if (server->open)
+		server->open->prev = connection;
+	server->open = connection;
 	*context = connection;
 }
 
@@ -41,6 +45,12 @@ static void on_poll_closed(uv_handle_t *handle)
 static void connection_close(struct http_connection *connection)
 {
 	connection->server->connections--;
+	if (connection->next)
+		connection->next->prev = connection->prev;
+	if (connection->prev)
+		connection->prev->next = connection->next;
+	else
+		connection->server->open = connection->next;
 	connection->server->closed_some = true;
 	if (connection->polled)
 		uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
@@ -111,8 +121,11 @@ void http_connection_unwatch(struct http_connection *connection)
 void http_connection_end_if_cut(struct http_connection *connection)
 {
 	struct pollfd look = { .fd = connection->fd, .events = POLLRDHUP };
+	const struct http_request *request = connection->request;
 	char byte;
 
+	if (request && (request->handed || request->replied))
+		return;
 	if (poll(&look, 1, 0) == 1 && look.revents & POLLRDHUP &&
 		recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 		shutdown(connection->fd, SHUT_RDWR);

@@ -37,6 +37,7 @@ struct http_server {
 	struct http_handler handler;
 	struct http_options options;
 	unsigned connections;
+	struct http_connection *open; /* all of them */
 	bool closed_some;              /* connections, in this run of MHD */
 	unsigned pins;                 /* poll handles and requests that are still there */
 	struct http_request *requests; /* all of them */
@@ -53,6 +54,8 @@ struct http_connection {
 	uv_poll_t poll;               /* watches the peer while a request sleeps */
 	bool polled;                  /* poll was initialised */
 	struct http_request *sleeper; /* whom to tell that the peer has gone */
+	struct http_request *request; /* the one it is at; NULL between two */
+	struct http_connection *prev, *next; /* http_server::open */
 };
 
 struct http_request {
@@ -99,7 +102,7 @@ void http_connection_notify(void *data, struct MHD_Connection *mhd, void **conte
 /* Tell request when the peer leaves, until http_connection_unwatch(). */
 void http_connection_watch(struct http_connection *connection, struct http_request *request);
 void http_connection_unwatch(struct http_connection *connection);
-/* While a body is awaited: when the peer has sent its last byte, end the connection. */
+/* When the peer has sent its last byte and a request or its body is still awaited: end it. */
 void http_connection_end_if_cut(struct http_connection *connection);
 
 /* http_request.c */

@@ -67,6 +67,7 @@ struct http_request *http_request_new(struct http_server *server, struct MHD_Con
 	request->file = -EBADF;
 	request->mhd = mhd;
 	request->connection = connection_of(mhd);
+	request->connection->request = request;
 	request->uid = request->connection->uid;
 	request->pid = request->connection->pid;
 	request->method = mem_strdup(method);
@@ -113,6 +114,7 @@ static bool is_owed(const struct http_request *request)
 void http_request_over(struct http_request *request)
 {
 	http_connection_unwatch(request->connection);
+	request->connection->request = NULL;
 	request->connection = NULL;
 	request->mhd = NULL;
 	request->suspended = false;

@@ -23,13 +23,12 @@ void http_server_kick(struct http_server *server)
 	uv_timer_start(&server->timer, on_timer, 0, 0);
 }
 
-/* MHD is told of new bytes by edges: when the last bytes and the end of a body that is too short come
- * together, it reads the bytes and is not told again. Ending the connection is another edge. */
-static void cut_short_bodies(struct http_server *server)
+/* MHD is told of new bytes by edges: when the last bytes and the end of a request that is too short
+ * come together, it reads the bytes and is not told again. Ending the connection is another edge. */
+static void end_cut_connections(struct http_server *server)
 {
-	for (struct http_request *r = server->requests; r; r = r->next)
-		if (r->connection && !r->handed && !r->replied)
-			http_connection_end_if_cut(r->connection);
+	for (struct http_connection *c = server->open; c; c = c->next)
+		http_connection_end_if_cut(c);
 }
 
 /* Let MHD work, then find out when it wants to work again. At its limit of connections (or of
@@ -40,7 +39,7 @@ static void run(struct http_server *server)
 
 	server->closed_some = false;
 	MHD_run(server->daemon);
-	cut_short_bodies(server);
+	end_cut_connections(server);
 	if (server->closed_some)
 		http_server_kick(server);
 	else if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)

@@ -288,6 +288,33 @@ static void folders_that_nothing_is_owed_for_go(void **state)
 	assert_true(exists_in_state(&f, "running", RUN_DIR_LAUNCH));
 }
 
+static void a_damaged_record_stops_nobody_else_and_costs_no_outputs(void **state)
+{
+	struct artifacts list = { 0 };
+
+	(void)state;
+	mem_replace(&base.definition, "{}");
+	for (int i = 0; i < 100; i++) {
+		_cleanup_(freep) char *run_id = mem_printf("damaged_%d", i);
+
+		leave(run_id, RUN_QUEUED, true, 0);
+	}
+	leave("running", RUN_RUNNING, true, 1000);
+	put("running/work/outputs", "model");
+	restart();
+	fake_executor_will_find(f.fake, "running", EXECUTOR_LIVES);
+	assert_int_equal(run_manager_recover(f.manager, NULL), 101);
+	until_over(&f, "damaged_99");
+	assert_int_equal(stored_state_of(&f, "damaged_0"), RUN_FAILED);
+	assert_int_equal(counts_of(&f).running, 1);
+	end_run(&f, "running", 0);
+	until_over(&f, "running");
+	assert_int_equal(stored_state_of(&f, "running"), RUN_COMPLETED);
+	assert_int_equal(history_artifacts_list(f.history, "running", "outputs/", &list), 0);
+	assert_int_equal(list.count, 1);
+	artifacts_release(&list);
+}
+
 static void it_may_go_again_at_once(void **state)
 {
 	(void)state;
@@ -352,6 +379,7 @@ int main(void)
 		TEST(nothing_is_started_before_all_slots_that_are_held_are_known),
 		TEST(more_runs_than_slots_go_on_and_the_queue_waits),
 		TEST(folders_that_nothing_is_owed_for_go),
+		TEST(a_damaged_record_stops_nobody_else_and_costs_no_outputs),
 		TEST(it_may_go_again_at_once),
 		TEST(ten_thousand_ended_and_two_hundred_live_ones_are_sorted_out_soon),
 	};
