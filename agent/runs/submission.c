@@ -12,8 +12,6 @@
 #include "store/manifest.h"
 #include "store/store.h"
 
-#define MANIFEST_MAX (256u << 20)
-
 static int check_source(const struct run_request *request, struct error *err)
 {
 	struct stat st;
@@ -79,7 +77,7 @@ static int check_script_kept(const struct submission *submission, struct error *
 
 	if (!submission->request.script)
 		return 0;
-	r = store_read(submission->store, &submission->snapshot.id, MANIFEST_MAX, &data, &size);
+	r = store_read(submission->store, &submission->snapshot.id, SNAPSHOT_MANIFEST_MAX, &data, &size);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the snapshot back");
 	path = normal_relative(submission->request.script);

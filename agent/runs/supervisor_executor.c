@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* supervisor_executor - the real executor: one amlagent-supervisor per run; see its header */
+/* supervisor_executor - the real executor: one amlagent-supervisor per run; see supervisor_executor.h */
 #include "runs/supervisor_executor.h"
 
 #include <fcntl.h>
@@ -8,443 +8,543 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "runs/orphans.h"
+#include "runs/pid_watch.h"
+#include "runs/strays.h"
 #include "runs/watch.h"
-#include "runs/work.h"
 
-/* How often a supervisor that holds its lock and has not said its pid yet is looked at. */
-#define LOOK_AGAIN_MS 20
+/* What no event tells is looked at so often. */
+#define LOOK_MS 200
+#define STRAYS_MS 10
+#define RECORD_MAX 65536
 
-/* One run that is watched. Freed when its handles are closed. */
-struct task {
+enum stage {
+	LIVES, /* the lock is held, or was when we looked */
+	ENDED, /* `exit` was read */
+	LOST, /* its processes are being looked for */
+};
+
+struct supervised {
+	TAILQ_ENTRY(supervised) all;
 	struct supervisor_executor *owner;
-	void *run; /* the caller's; NULL once forgotten */
-	char *dir;
+	void *run; /* the caller's */
+	char *dir; /* absolute */
 	int dirfd;
-	int pidfd; /* of the supervisor */
-	bool is_child; /* ours to reap */
+	enum stage stage;
+	struct pid_watch *supervisor; /* LIVES; NULL while its pid is not known */
+	struct watch_item *status; /* until it is known that the command runs */
 	bool told_started;
-	uv_poll_t poll;
-	uv_timer_t timer;
-	bool has_poll;
-	int handles; /* open: poll, timer */
-	struct watch_item *item;
-	struct work work; /* orphans */
-	bool work_busy;
-	struct run_exit exit;
-	bool exit_known;
 	int64_t seen_us;
-	LIST_ENTRY(task) entry;
+	struct run_exit exit;
 };
 
 struct supervisor_executor {
-	struct executor base;
+	struct executor executor;
 	uv_loop_t *loop;
+	char *supervisor_path;
+	char boot_id[37];
 	struct watch *watch;
-	char *path;
-	LIST_HEAD(, task) tasks;
-	bool stopping;
+	uv_timer_t timer;
+	TAILQ_HEAD(supervised_list, supervised) runs;
+	unsigned closing; /* handles that are to say so */
 	void (*freed)(void *data);
 	void *freed_data;
 };
 
-static void look(struct task *task);
+static void on_supervisor_ended(void *data);
+static void on_timer(uv_timer_t *timer);
 
-/* ---- life of a task ---- */
-
-static void watch_freed(void *data)
+static struct supervisor_executor *cast(struct executor *executor)
 {
-	struct supervisor_executor *owner = data;
-	void (*freed)(void *data) = owner->freed;
-	void *freed_data = owner->freed_data;
-
-	free(owner->path);
-	free(owner);
-	freed(freed_data);
+	return container_of(executor, struct supervisor_executor, executor);
 }
 
-static void free_if_last(struct supervisor_executor *owner)
+/* ---- the run directory ---- */
+
+typedef int (*parse_record)(const char *data, size_t size, void *ret);
+
+static int parse_exit(const char *data, size_t size, void *ret)
 {
-	if (owner->stopping && LIST_EMPTY(&owner->tasks))
-		watch_free(owner->watch, watch_freed, owner);
+	return run_exit_parse(data, size, ret);
 }
 
-static void free_task(struct task *task)
+static int parse_status(const char *data, size_t size, void *ret)
 {
-	struct supervisor_executor *owner = task->owner;
-
-	LIST_REMOVE(task, entry);
-	fd_close(task->pidfd);
-	fd_close(task->dirfd);
-	free(task->dir);
-	free(task);
-	free_if_last(owner);
+	return run_status_parse(data, size, ret);
 }
 
-static void handle_closed(uv_handle_t *handle)
+static int read_record(const struct supervised *run, const char *name, parse_record parse, void *ret)
 {
-	struct task *task = handle->data;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	int r = file_read(run->dirfd, name, RECORD_MAX, &text);
 
-	if (--task->handles == 0 && !task->work_busy)
-		free_task(task);
+	return r < 0 ? r : parse(text.data, text.size, ret);
 }
 
-static void forget(struct task *task)
+static bool is_there(const struct supervised *run, const char *name)
 {
-	task->run = NULL;
-	if (task->item)
-		watch_remove(task->owner->watch, task->item);
-	task->item = NULL;
-	uv_close((uv_handle_t *)&task->timer, handle_closed);
-	if (task->has_poll)
-		uv_close((uv_handle_t *)&task->poll, handle_closed);
-	task->has_poll = false;
+	return faccessat(run->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static struct task *new_task(struct supervisor_executor *owner, const char *run_dir, void *run)
+/* When in doubt it is held: a run is not declared dead because we have no descriptor left. */
+static bool is_locked(const struct supervised *run)
 {
-	struct task *task;
-	int dirfd = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (dirfd < 0)
-		return NULL;
-	task = NEW(struct task);
-	task->owner = owner;
-	task->run = run;
-	task->dir = mem_strdup(run_dir);
-	task->dirfd = dirfd;
-	task->pidfd = -EBADF;
-	uv_timer_init(owner->loop, &task->timer);
-	task->timer.data = task;
-	task->handles = 1;
-	LIST_INSERT_HEAD(&owner->tasks, task, entry);
-	return task;
-}
-
-static struct task *find_task(struct supervisor_executor *owner, const void *run)
-{
-	struct task *task;
-
-	LIST_FOREACH(task, &owner->tasks, entry)
-		if (task->run == run)
-			return task;
-	return NULL;
-}
-
-/* ---- what the run directory says ---- */
-
-static bool lock_is_held(const struct task *task)
-{
+	_cleanup_(closep) int fd =
+		openat(run->dirfd, RUN_DIR_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	_cleanup_(closep) int fd = openat(task->dirfd, RUN_DIR_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 
-	return fd >= 0 && fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+	if (fd < 0)
+		return errno != ENOENT;
+	return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
 }
 
-static bool read_status(const struct task *task, struct run_status *ret)
-{
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-
-	return file_read(task->dirfd, RUN_DIR_STATUS, RUN_DIR_FILE_MAX, &text) == 0 &&
-		run_status_parse(text.data, text.size, ret) == 0;
-}
-
-static bool read_exit(const struct task *task, struct run_exit *ret)
-{
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-
-	return file_read(task->dirfd, RUN_DIR_EXIT, RUN_DIR_FILE_MAX, &text) == 0 &&
-		run_exit_parse(text.data, text.size, ret) == 0;
-}
-
-/* The log is the last thing that a run is known to have touched. */
-static int64_t last_seen(const struct task *task)
+static int64_t modified_us(const struct supervised *run, const char *name)
 {
 	struct stat st;
 
-	if (fstatat(task->dirfd, RUN_DIR_LOG, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(run->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return 0;
 	return st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
 }
 
-/* ---- telling ---- */
-
-static void tell_started(struct task *task, int64_t start_us)
+/* When a run that nobody watched gave its last sign. */
+static int64_t last_sign_us(const struct supervised *run)
 {
-	if (task->told_started || !start_us)
+	int64_t status_us = modified_us(run, RUN_DIR_STATUS);
+	int64_t log_us = modified_us(run, RUN_DIR_LOG);
+
+	return log_us > status_us ? log_us : status_us;
+}
+
+static void log_reason(const struct supervised *run, int code)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	const char *reason = "it left no reason";
+
+	if (file_read(run->dirfd, RUN_DIR_SUPERVISOR_LOG, RECORD_MAX, &text) == 0 && text.size)
+		reason = text.data;
+	log_error("%s: its supervisor ended without a verdict (exit status %d): %s", run->dir, code,
+		reason);
+}
+
+/* ---- a run in memory ---- */
+
+static int supervised_new(struct supervisor_executor *owner, const char *run_dir, void *data,
+	struct supervised **ret)
+{
+	_cleanup_(freep) char *dir = path_absolute(run_dir);
+	_cleanup_(closep) int dirfd =
+		dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
+	struct supervised *run;
+
+	if (dirfd < 0)
+		return dir ? -errno : -ENOENT;
+	run = NEW(struct supervised);
+	run->owner = owner;
+	run->run = data;
+	run->dir = TAKE(dir);
+	run->dirfd = TAKE_FD(dirfd);
+	TAILQ_INSERT_TAIL(&owner->runs, run, all);
+	*ret = run;
+	return 0;
+}
+
+static void stop_watching(struct supervised *run)
+{
+	pid_watch_free(TAKE(run->supervisor));
+	if (run->status)
+		watch_remove(run->owner->watch, TAKE(run->status));
+}
+
+static void supervised_free(struct supervised *run)
+{
+	stop_watching(run);
+	TAILQ_REMOVE(&run->owner->runs, run, all);
+	fd_close(run->dirfd);
+	free(run->dir);
+	free(run);
+}
+
+static struct supervised *find(struct supervisor_executor *owner, const void *data)
+{
+	struct supervised *run;
+
+	TAILQ_FOREACH(run, &owner->runs, all)
+		if (run->run == data)
+			return run;
+	return NULL;
+}
+
+static void look_within(struct supervisor_executor *owner, uint64_t ms)
+{
+	if (!uv_is_active((uv_handle_t *)&owner->timer) || uv_timer_get_due_in(&owner->timer) > ms)
+		uv_timer_start(&owner->timer, on_timer, ms, 0);
+}
+
+/* ---- what is known of it ---- */
+
+static enum stage stage_of(struct supervised *run)
+{
+	int r;
+
+	if (is_locked(run))
+		return LIVES;
+	r = read_record(run, RUN_DIR_EXIT, parse_exit, &run->exit);
+	if (r == 0)
+		return ENDED;
+	/* A verdict that cannot be read just now (descriptors, memory, the disk) is asked for again. */
+	return r == -ENOENT || r == -EBADMSG || r == -EFBIG ? LOST : LIVES;
+}
+
+/* The questions of run_dir.h, in their order. False: it was never started. */
+static bool ask(struct supervised *run)
+{
+	run->stage = stage_of(run);
+	return run->stage != LOST || is_there(run, RUN_DIR_STATUS) || is_there(run, RUN_DIR_EXIT);
+}
+
+static void tell_started(struct supervised *run, int64_t start_us)
+{
+	if (run->told_started || !start_us)
 		return;
-	task->told_started = true;
-	task->owner->base.events->started(task->run, start_us);
+	run->told_started = true;
+	if (run->status)
+		watch_remove(run->owner->watch, TAKE(run->status));
+	run->owner->executor.events->started(run->run, start_us);
 }
 
-static void tell_ended(struct task *task)
+/* A pid is believed while the lock is held: held still when we have its pidfd, it is the holder's. */
+static void attach(struct supervised *run, const struct run_status *status)
 {
-	void *run = task->run;
-	struct run_exit exit = task->exit;
-	bool known = task->exit_known;
-	int64_t seen_us = task->seen_us;
-	const struct executor_events *events = task->owner->base.events;
+	struct supervisor_executor *owner = run->owner;
 
-	if (known && !exit.exec_errno)
-		tell_started(task, exit.start_us);
-	forget(task);
-	events->ended(run, known ? &exit : NULL, seen_us);
-}
-
-static void kill_orphans(struct work *work)
-{
-	struct task *task = container_of(work, struct task, work);
-
-	orphans_kill(task->dir);
-}
-
-static void orphans_killed(struct work *work)
-{
-	struct task *task = container_of(work, struct task, work);
-
-	task->work_busy = false;
-	if (task->run)
-		tell_ended(task);
-	else if (!task->handles)
-		free_task(task);
-}
-
-/* Nobody holds the lock: how did it end? The run is over for the caller when nothing of it is left. */
-static void conclude(struct task *task)
-{
-	task->exit_known = read_exit(task, &task->exit);
-	if (task->exit_known) {
-		tell_ended(task);
+	if (run->supervisor || strcmp(status->boot_id, owner->boot_id))
 		return;
-	}
-	log_warning("%s: its supervisor is gone without an exit record", task->dir);
-	task->work_busy = true;
-	work_queue(task->owner->loop, &task->work, kill_orphans, orphans_killed);
+	if (pid_watch_new(owner->loop, (pid_t)status->supervisor_pid, on_supervisor_ended, run,
+		    &run->supervisor) == 0 &&
+		!is_locked(run))
+		pid_watch_free(TAKE(run->supervisor));
 }
 
-/* ---- watching ---- */
-
-static void on_supervisor_gone(uv_poll_t *poll, int status, int events)
+/* `status` may be new. */
+static void look_at_status(struct supervised *run)
 {
-	struct task *task = container_of(poll, struct task, poll);
-	siginfo_t info;
-
-	(void)status;
-	(void)events;
-	uv_poll_stop(poll);
-	if (task->is_child)
-		waitid((idtype_t)P_PIDFD, (id_t)task->pidfd, &info, WEXITED | WNOHANG);
-	if (!task->seen_us)
-		task->seen_us = clock_utc();
-	conclude(task);
-}
-
-static int watch_pidfd(struct task *task)
-{
-	int r = uv_poll_init(task->owner->loop, &task->poll, task->pidfd);
-
-	if (r < 0)
-		return r;
-	task->poll.data = task;
-	task->has_poll = true;
-	task->handles++;
-	return uv_poll_start(&task->poll, UV_READABLE, on_supervisor_gone);
-}
-
-static void on_dir_changed(void *data, const struct inotify_event *event)
-{
-	struct task *task = data;
 	struct run_status status;
 
-	if (!event->len || strcmp(event->name, RUN_DIR_STATUS) || !read_status(task, &status) ||
-		!status.child_pid)
+	if (read_record(run, RUN_DIR_STATUS, parse_status, &status) < 0)
 		return;
-	/* That was all there is to learn here; the end comes by the pidfd. */
-	watch_remove(task->owner->watch, task->item);
-	task->item = NULL;
-	tell_started(task, status.start_us);
+	if (run->stage == LIVES)
+		attach(run, &status);
+	if (run->stage == LIVES || run->stage == LOST)
+		tell_started(run, status.start_us);
 }
 
-static int watch_dir(struct task *task)
+static void end(struct supervised *run, const struct run_exit *record, int64_t seen_us)
 {
-	return watch_add(
-		task->owner->watch, task->dir, IN_MOVED_TO, on_dir_changed, task, &task->item);
+	const struct executor_events *events = run->owner->executor.events;
+	struct run_exit exit = record ? *record : (struct run_exit){ 0 };
+	void *data = run->run;
+
+	supervised_free(run);
+	events->ended(data, record ? &exit : NULL, seen_us);
+}
+
+/* ---- what is due ---- */
+
+static void look_after_living(struct supervised *run)
+{
+	if (!run->supervisor && !is_locked(run))
+		ask(run);
+	look_at_status(run);
+	if (run->stage != LIVES)
+		look_within(run->owner, 0);
+	else if (!run->supervisor || (!run->told_started && !run->status))
+		look_within(run->owner, LOOK_MS);
+}
+
+static void look_after_ended(struct supervised *run)
+{
+	tell_started(run, run->exit.start_us);
+	end(run, &run->exit, run->exit.gone_us);
+}
+
+/* The slot is free only when nothing of the run is left. */
+static void look_after_lost(struct supervised *run)
+{
+	look_at_status(run);
+	if (!run->seen_us)
+		run->seen_us = last_sign_us(run);
+	if (strays_kill(run->dir) == 0)
+		end(run, NULL, run->seen_us);
+	else
+		look_within(run->owner, STRAYS_MS);
+}
+
+static void look_after(struct supervised *run)
+{
+	static void (*const by_stage[])(struct supervised *run) = {
+		[LIVES] = look_after_living,
+		[ENDED] = look_after_ended,
+		[LOST] = look_after_lost,
+	};
+
+	by_stage[run->stage](run);
+}
+
+/* Events are told from here: they may start other runs, which go to the end of the list, and end only
+ * the run that they are for. */
+static void on_timer(uv_timer_t *timer)
+{
+	struct supervisor_executor *owner = container_of(timer, struct supervisor_executor, timer);
+	struct supervised *run, *next;
+
+	for (run = TAILQ_FIRST(&owner->runs); run; run = next) {
+		next = TAILQ_NEXT(run, all);
+		if (run->stage != LIVES || !run->supervisor || !run->told_started)
+			look_after(run);
+	}
+}
+
+static void on_supervisor_ended(void *data)
+{
+	struct supervised *run = data;
+	int code = pid_watch_reap(run->supervisor);
+
+	pid_watch_free(TAKE(run->supervisor));
+	ask(run);
+	if (run->stage == LOST) {
+		run->seen_us = clock_utc();
+		log_reason(run, code);
+	}
+	look_after(run);
+}
+
+static void on_moved(void *data, const struct inotify_event *event)
+{
+	struct supervised *run = data;
+
+	if (run->stage == LIVES && event->len && !strcmp(event->name, RUN_DIR_STATUS))
+		look_at_status(run);
+}
+
+/* Where inotify has no room the timer looks. */
+static void watch_status(struct supervised *run)
+{
+	watch_add(run->owner->watch, run->dir, IN_MOVED_TO, on_moved, run, &run->status);
 }
 
 /* ---- start ---- */
 
-static int spawn(const struct supervisor_executor *owner, const struct task *task, pid_t *ret)
+/* Ours first, then the supervisor's, without a moment between. -EAGAIN: another one holds it. */
+static int take_lock(const struct supervised *run)
 {
-	_cleanup_(freep) char *log = path_join(task->dir, RUN_DIR_SUPERVISOR_LOG);
-	char *argv[] = { owner->path, task->dir, NULL };
-	char *env[] = { NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
+	_cleanup_(closep) int fd =
+		openat(run->dirfd, RUN_DIR_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+
+	if (fd < 0)
+		return -errno;
+	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
+		return errno == EACCES ? -EAGAIN : -errno;
+	return TAKE_FD(fd);
+}
+
+static int set_files(posix_spawn_file_actions_t *actions, const char *log_path, int lock_fd)
+{
+	int r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
+
+	if (!r)
+		r = posix_spawn_file_actions_adddup2(actions, STDIN_FILENO, STDOUT_FILENO);
+	if (!r)
+		r = posix_spawn_file_actions_addopen(actions, STDERR_FILENO, log_path,
+			O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
+	if (!r)
+		r = posix_spawn_file_actions_adddup2(actions, lock_fd, RUN_DIR_LOCK_FD);
+	if (!r)
+		r = posix_spawn_file_actions_addclosefrom_np(actions, RUN_DIR_LOCK_FD + 1);
+	return r;
+}
+
+static int set_attributes(posix_spawnattr_t *attributes)
+{
 	sigset_t none, all;
 	int r;
 
 	sigemptyset(&none);
 	sigfillset(&all);
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDWR, 0);
-	posix_spawn_file_actions_adddup2(&actions, 0, 1);
-	posix_spawn_file_actions_addopen(&actions, 2, log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &all);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	r = -posix_spawn(ret, owner->path, &actions, &attributes, argv, env);
-	posix_spawnattr_destroy(&attributes);
-	posix_spawn_file_actions_destroy(&actions);
+	r = posix_spawnattr_setflags(
+		attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	if (!r)
+		r = posix_spawnattr_setsigmask(attributes, &none);
+	if (!r)
+		r = posix_spawnattr_setsigdefault(attributes, &all);
 	return r;
 }
 
-static int start(struct executor *executor, const char *run_dir, void *run)
+static int spawn(const struct supervised *run, int lock_fd, pid_t *ret)
 {
-	struct supervisor_executor *owner = container_of(executor, struct supervisor_executor, base);
-	struct task *task = new_task(owner, run_dir, run);
+	_cleanup_(freep) char *log_path = path_join(run->dir, RUN_DIR_SUPERVISOR_LOG);
+	char *argv[] = { run->owner->supervisor_path, run->dir, NULL };
+	char *env[] = { NULL };
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attributes;
+	int r;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawnattr_init(&attributes);
+	r = set_files(&actions, log_path, lock_fd);
+	if (!r)
+		r = set_attributes(&attributes);
+	if (!r)
+		r = posix_spawn(ret, argv[0], &actions, &attributes, argv, env);
+	posix_spawn_file_actions_destroy(&actions);
+	posix_spawnattr_destroy(&attributes);
+	return -r;
+}
+
+static int start_supervisor(struct supervised *run)
+{
+	_cleanup_(closep) int lock_fd = take_lock(run);
 	pid_t pid;
 	int r;
 
-	if (!task)
-		return -ENOENT;
-	r = watch_dir(task);
-	if (r >= 0)
-		r = spawn(owner, task, &pid);
-	if (r < 0) {
-		forget(task);
-		return r;
-	}
-	task->is_child = true;
-	/* Not reaped yet, so this is the very process. */
-	task->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	r = task->pidfd < 0 ? -errno : watch_pidfd(task);
+	if (lock_fd == -EAGAIN)
+		return 0; /* somebody runs it already: watched like one that was found */
+	r = lock_fd < 0 ? lock_fd : spawn(run, lock_fd, &pid);
 	if (r < 0)
-		log_error("%s: cannot watch its supervisor: %s", run_dir, strerror(-r));
+		return r;
+	/* Not waited for yet, so the number is its own. No room for a pidfd: found by `status` later. */
+	pid_watch_new(run->owner->loop, pid, on_supervisor_ended, run, &run->supervisor);
 	return 0;
 }
 
-/* ---- reattach ---- */
-
-static void on_timer(uv_timer_t *timer)
+static int executor_start(struct executor *executor, const char *run_dir, void *data)
 {
-	look(timer->data);
-}
+	struct supervisor_executor *owner = cast(executor);
+	struct supervised *run;
+	int r = supervised_new(owner, run_dir, data, &run);
 
-/* The pid is believed only while the lock is held, before and after the pidfd was opened. */
-static bool open_supervisor(struct task *task, const struct run_status *status)
-{
-	char boot_id[37];
-
-	if (clock_boot_id(boot_id) < 0 || strcmp(boot_id, status->boot_id))
-		return false;
-	task->pidfd = (int)syscall(SYS_pidfd_open, (pid_t)status->supervisor_pid, 0);
-	if (task->pidfd >= 0 && lock_is_held(task))
-		return true;
-	task->pidfd = fd_close(task->pidfd);
-	return false;
-}
-
-/* A run of an earlier daemon: watch its supervisor, or conclude. Again until one of both. */
-static void look(struct task *task)
-{
-	struct run_status status;
-
-	if (!lock_is_held(task)) {
-		task->seen_us = last_seen(task);
-		conclude(task);
-		return;
-	}
-	if (!read_status(task, &status) || !open_supervisor(task, &status) || watch_pidfd(task) < 0) {
-		uv_timer_start(&task->timer, on_timer, LOOK_AGAIN_MS, 0);
-		return;
-	}
-	if (status.child_pid)
-		tell_started(task, status.start_us);
-	else if (watch_dir(task) == 0)
-		on_dir_changed(task, &(struct inotify_event){ 0 });
-}
-
-static enum executor_found reattach(struct executor *executor, const char *run_dir, void *run)
-{
-	struct supervisor_executor *owner = container_of(executor, struct supervisor_executor, base);
-	struct task *task = new_task(owner, run_dir, run);
-	enum executor_found found = EXECUTOR_NEVER_STARTED;
-
-	if (!task)
-		return found;
-	if (lock_is_held(task))
-		found = EXECUTOR_LIVES;
-	else if (faccessat(task->dirfd, RUN_DIR_EXIT, F_OK, 0) == 0)
-		found = EXECUTOR_ENDED;
-	else if (faccessat(task->dirfd, RUN_DIR_STATUS, F_OK, 0) == 0)
-		found = EXECUTOR_LOST;
-	if (found == EXECUTOR_NEVER_STARTED)
-		forget(task);
-	else
-		uv_timer_start(&task->timer, on_timer, 0, 0);
-	return found;
-}
-
-/* ---- stop ---- */
-
-static int stop(struct executor *executor, void *run, const struct run_stop *stop)
-{
-	struct supervisor_executor *owner = container_of(executor, struct supervisor_executor, base);
-	struct task *task = find_task(owner, run);
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	_cleanup_(closep) int control = -EBADF;
-	int r;
-
-	if (!task)
-		return -ESRCH;
-	run_stop_format(stop, &text);
-	r = file_replace(task->dirfd, RUN_DIR_STOP, text.data, text.size, 0600, FILE_NO_SYNC);
 	if (r < 0)
 		return r;
-	/* Nobody reads it before the supervisor looks for `stop` itself: no word is lost. */
-	control = openat(task->dirfd, RUN_DIR_CONTROL, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
-	if (control >= 0 && write(control, "s", 1) < 0)
-		r = errno == EAGAIN || errno == EPIPE ? 0 : -errno;
-	return r;
+	watch_status(run);
+	r = start_supervisor(run);
+	if (r < 0) {
+		supervised_free(run);
+		return r;
+	}
+	if (!run->supervisor || !run->status)
+		look_within(owner, LOOK_MS);
+	return 0;
+}
+
+static enum executor_found executor_reattach(
+	struct executor *executor, const char *run_dir, void *data)
+{
+	static const enum executor_found found[] = {
+		[LIVES] = EXECUTOR_LIVES,
+		[ENDED] = EXECUTOR_ENDED,
+		[LOST] = EXECUTOR_LOST,
+	};
+	struct supervisor_executor *owner = cast(executor);
+	struct supervised *run;
+
+	if (supervised_new(owner, run_dir, data, &run) < 0)
+		return EXECUTOR_NEVER_STARTED;
+	if (!ask(run)) {
+		supervised_free(run);
+		return EXECUTOR_NEVER_STARTED;
+	}
+	if (run->stage == LIVES)
+		watch_status(run);
+	look_within(owner, 0);
+	return found[run->stage];
+}
+
+static int executor_stop(struct executor *executor, void *data, const struct run_stop *stop)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_(closep) int fd = -EBADF;
+	struct supervised *run = find(cast(executor), data);
+	int r;
+
+	if (!run)
+		return -ESRCH;
+	run_stop_format(stop, &text);
+	r = file_replace(run->dirfd, RUN_DIR_STOP, text.data, text.size, 0600, FILE_NO_SYNC);
+	if (r < 0)
+		return r;
+	/* Without a reader it has ended, or will look for `stop` before it starts the command. */
+	fd = openat(run->dirfd, RUN_DIR_CONTROL, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return errno == ENXIO || errno == ENOENT ? 0 : -errno;
+	/* A pipe that is full of bytes says the same. */
+	return write(fd, "", 1) < 0 && errno != EAGAIN && errno != EPIPE ? -errno : 0;
+}
+
+/* ---- made and freed ---- */
+
+static void handle_closed(struct supervisor_executor *owner)
+{
+	void (*freed)(void *data) = owner->freed;
+	void *data = owner->freed_data;
+
+	if (--owner->closing)
+		return;
+	free(owner->supervisor_path);
+	free(owner);
+	if (freed)
+		freed(data);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+	handle_closed(container_of((uv_timer_t *)handle, struct supervisor_executor, timer));
+}
+
+static void on_watch_freed(void *data)
+{
+	handle_closed(data);
 }
 
 static void executor_free(struct executor *executor, void (*freed)(void *data), void *data)
 {
-	struct supervisor_executor *owner = container_of(executor, struct supervisor_executor, base);
-	struct task *task;
+	struct supervisor_executor *owner = cast(executor);
+	struct supervised *run;
 
+	while ((run = TAILQ_FIRST(&owner->runs)))
+		supervised_free(run);
 	owner->freed = freed;
 	owner->freed_data = data;
-	owner->stopping = true;
-	LIST_FOREACH(task, &owner->tasks, entry)
-		if (task->run)
-			forget(task);
-	free_if_last(owner);
+	owner->closing = 2;
+	watch_free(owner->watch, on_watch_freed, owner);
+	uv_close((uv_handle_t *)&owner->timer, on_timer_closed);
 }
 
 int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path,
 	const struct executor_events *events, struct executor **ret)
 {
-	static const struct executor_ops ops = { start, reattach, stop, executor_free };
-	struct supervisor_executor *owner = NEW(struct supervisor_executor);
-	int r = watch_new(loop, &owner->watch);
+	static const struct executor_ops ops = {
+		.start = executor_start,
+		.reattach = executor_reattach,
+		.stop = executor_stop,
+		.free = executor_free,
+	};
+	_cleanup_(freep) struct supervisor_executor *owner = NEW(struct supervisor_executor);
+	int r = clock_boot_id(owner->boot_id);
 
-	if (r < 0) {
-		free(owner);
+	if (r >= 0)
+		r = watch_new(loop, &owner->watch);
+	if (r < 0)
 		return r;
-	}
-	owner->base = (struct executor){ &ops, events };
+	owner->executor = (struct executor){ .ops = &ops, .events = events };
 	owner->loop = loop;
-	owner->path = mem_strdup(supervisor_path);
-	LIST_INIT(&owner->tasks);
-	*ret = &owner->base;
+	owner->supervisor_path = mem_strdup(supervisor_path);
+	TAILQ_INIT(&owner->runs);
+	uv_timer_init(loop, &owner->timer);
+	*ret = &TAKE(owner)->executor;
 	return 0;
 }

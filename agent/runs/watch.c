@@ -1,116 +1,109 @@
 /* SPDX-License-Identifier: MIT */
-/* watch - changes of files, told on the loop; see watch.h */
+/* watch - inotify on the loop; see watch.h */
 #include "runs/watch.h"
 
-#include <errno.h>
-#include <search.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
 #include "common/cleanup.h"
 #include "common/mem.h"
 
-/* One per inotify watch descriptor, that is, per file: the kernel joins watches of one file. */
-struct watch_file {
-	int wd;
-	LIST_HEAD(, watch_item) items;
-};
+#define BUCKETS 256 /* a power of two */
+/* Events without a name of their own in the mask reach everybody. */
+#define ALWAYS (IN_IGNORED | IN_Q_OVERFLOW | IN_UNMOUNT)
 
 struct watch_item {
-	struct watch_file *file;
+	LIST_ENTRY(watch_item) in_bucket;
+	int wd; /* negative: the file is gone */
 	uint32_t mask;
-	watch_callback changed;
+	uint64_t seen; /* the event it was last called for; see deliver() */
+	watch_callback callback;
 	void *data;
-	uint64_t told; /* the event it was told last */
-	LIST_ENTRY(watch_item) entry;
 };
 
 struct watch {
-	uv_poll_t poll;
 	int fd;
-	void *files; /* tsearch tree of struct watch_file, k: wd */
-	uint64_t serial; /* of the event that is being told */
+	uv_poll_t poll;
+	uint64_t serial; /* of the event being delivered */
+	LIST_HEAD(, watch_item) buckets[BUCKETS]; /* k: wd */
 	void (*freed)(void *data);
 	void *freed_data;
 };
 
-static int compare(const void *a, const void *b)
+static unsigned bucket_of(int wd)
 {
-	const struct watch_file *left = a, *right = b;
-
-	return (left->wd > right->wd) - (left->wd < right->wd);
+	return (unsigned)wd % BUCKETS;
 }
 
-static struct watch_file *find_file(struct watch *watch, int wd)
+static bool is_watched(const struct watch *watch, int wd)
 {
-	struct watch_file key = { .wd = wd };
-	struct watch_file **found = tfind(&key, &watch->files, compare);
+	const struct watch_item *item;
 
-	return found ? *found : NULL;
+	LIST_FOREACH(item, &watch->buckets[bucket_of(wd)], in_bucket)
+		if (item->wd == wd)
+			return true;
+	return false;
 }
 
-static void free_file(struct watch *watch, struct watch_file *file)
-{
-	inotify_rm_watch(watch->fd, file->wd); /* gone already: fine */
-	tdelete(file, &watch->files, compare);
-	free(file);
-}
-
-void watch_remove(struct watch *watch, struct watch_item *item)
-{
-	struct watch_file *file = item->file;
-
-	LIST_REMOVE(item, entry);
-	free(item);
-	if (LIST_EMPTY(&file->items))
-		free_file(watch, file);
-}
-
-static struct watch_item *next_item(struct watch *watch, const struct inotify_event *event)
-{
-	struct watch_file *file = find_file(watch, event->wd);
-	struct watch_item *item = NULL;
-
-	if (!file)
-		return NULL;
-	LIST_FOREACH(item, &file->items, entry)
-		if (item->told != watch->serial && item->mask & event->mask)
-			break;
-	return item;
-}
-
-/* Items are looked up anew after each callback: it may have removed any of them, or the file. */
-static void tell(struct watch *watch, const struct inotify_event *event)
+/* Who hears of the event and has not yet. */
+static struct watch_item *next_in(struct watch *watch, unsigned bucket, const struct inotify_event *event)
 {
 	struct watch_item *item;
 
-	watch->serial++;
-	while ((item = next_item(watch, event))) {
-		watch_callback changed = item->changed;
-		void *data = item->data;
+	LIST_FOREACH(item, &watch->buckets[bucket], in_bucket)
+		if (item->seen != watch->serial && (event->wd < 0 || item->wd == event->wd) &&
+			event->mask & (item->mask | ALWAYS))
+			return item;
+	return NULL;
+}
 
-		item->told = watch->serial;
-		if (item->mask & IN_ONESHOT)
-			watch_remove(watch, item);
-		changed(data, event);
-	}
+static void forget(struct watch_item *item)
+{
+	LIST_REMOVE(item, in_bucket);
+	free(item);
+}
+
+static void call(struct watch *watch, struct watch_item *item, const struct inotify_event *event)
+{
+	watch_callback callback = item->callback;
+	void *data = item->data;
+
+	item->seen = watch->serial;
+	if (item->mask & IN_ONESHOT)
+		watch_remove(watch, item);
+	else if (event->mask & IN_IGNORED)
+		item->wd = -1;
+	callback(data, event);
+}
+
+/* From the start again after each call, which may have changed the list. */
+static void deliver(struct watch *watch, const struct inotify_event *event)
+{
+	unsigned first = event->wd < 0 ? 0 : bucket_of(event->wd);
+	unsigned last = event->wd < 0 ? BUCKETS - 1 : first;
+	struct watch_item *item;
+
+	watch->serial++;
+	for (unsigned bucket = first; bucket <= last; bucket++)
+		while ((item = next_in(watch, bucket, event)))
+			call(watch, item, event);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
 	struct watch *watch = container_of(poll, struct watch, poll);
-	char buffer[8192] __attribute__((aligned(8)));
-	ssize_t size;
+	char buffer[16384] __attribute__((aligned(__alignof__(struct inotify_event))));
+	ssize_t size = read(watch->fd, buffer, sizeof(buffer));
 
 	(void)status;
 	(void)events;
-	while ((size = read(watch->fd, buffer, sizeof(buffer))) > 0)
-		for (char *at = buffer; at < buffer + size;) {
-			const struct inotify_event *event = (const struct inotify_event *)at;
+	for (ssize_t at = 0; at < size;) {
+		const struct inotify_event *event = (const void *)(buffer + at);
 
-			at += sizeof(*event) + event->len;
-			tell(watch, event);
-		}
+		deliver(watch, event);
+		at += (ssize_t)(sizeof(*event) + event->len);
+	}
 }
 
 int watch_new(uv_loop_t *loop, struct watch **ret)
@@ -118,15 +111,10 @@ int watch_new(uv_loop_t *loop, struct watch **ret)
 	struct watch *watch = NEW(struct watch);
 	int r;
 
-	watch->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	if (watch->fd < 0) {
-		r = -errno;
-		free(watch);
-		return r;
-	}
-	r = uv_poll_init(loop, &watch->poll, watch->fd);
+	watch->fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	r = watch->fd < 0 ? -errno : uv_poll_init(loop, &watch->poll, watch->fd);
 	if (r < 0) {
-		close(watch->fd);
+		fd_close(watch->fd);
 		free(watch);
 		return r;
 	}
@@ -137,62 +125,50 @@ int watch_new(uv_loop_t *loop, struct watch **ret)
 
 static void on_closed(uv_handle_t *handle)
 {
-	struct watch *watch = container_of(handle, struct watch, poll);
+	struct watch *watch = container_of((uv_poll_t *)handle, struct watch, poll);
 	void (*freed)(void *data) = watch->freed;
 	void *data = watch->freed_data;
 
-	close(watch->fd);
+	for (unsigned bucket = 0; bucket < BUCKETS; bucket++)
+		while (!LIST_EMPTY(&watch->buckets[bucket]))
+			forget(LIST_FIRST(&watch->buckets[bucket]));
+	fd_close(watch->fd);
 	free(watch);
-	freed(data);
+	if (freed)
+		freed(data);
 }
 
 void watch_free(struct watch *watch, void (*freed)(void *data), void *data)
 {
-	while (watch->files) {
-		struct watch_file *file = *(struct watch_file **)watch->files;
-		struct watch_item *item;
-
-		while ((item = LIST_FIRST(&file->items))) {
-			LIST_REMOVE(item, entry);
-			free(item);
-		}
-		free_file(watch, file);
-	}
 	watch->freed = freed;
 	watch->freed_data = data;
 	uv_close((uv_handle_t *)&watch->poll, on_closed);
 }
 
-static struct watch_file *get_file(struct watch *watch, int wd)
-{
-	struct watch_file *file = find_file(watch, wd);
-
-	if (file)
-		return file;
-	file = NEW(struct watch_file);
-	file->wd = wd;
-	LIST_INIT(&file->items);
-	if (!tsearch(file, &watch->files, compare))
-		abort();
-	return file;
-}
-
-int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback changed, void *data,
+int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback callback, void *data,
 	struct watch_item **ret)
 {
+	/* One file has one watch in the kernel: what others want of it is kept. */
+	int wd = inotify_add_watch(watch->fd, path, mask | IN_MASK_ADD);
 	struct watch_item *item;
-	int wd;
 
-	/* One-shot is ours, not the kernel's: other items may be on the same file. */
-	wd = inotify_add_watch(watch->fd, path, (mask & ~IN_ONESHOT) | IN_MASK_ADD);
 	if (wd < 0)
 		return -errno;
 	item = NEW(struct watch_item);
-	item->file = get_file(watch, wd);
-	item->mask = mask;
-	item->changed = changed;
-	item->data = data;
-	LIST_INSERT_HEAD(&item->file->items, item, entry);
+	*item = (struct watch_item){
+		.wd = wd, .mask = mask, .seen = watch->serial, .callback = callback, .data = data
+	};
+	LIST_INSERT_HEAD(&watch->buckets[bucket_of(wd)], item, in_bucket);
 	*ret = item;
 	return 0;
+}
+
+void watch_remove(struct watch *watch, struct watch_item *item)
+{
+	int wd = item->wd;
+
+	forget(item);
+	/* One that has come already is no watch any more: EINVAL. Numbers are not given twice. */
+	if (wd >= 0 && !is_watched(watch, wd))
+		inotify_rm_watch(watch->fd, wd);
 }

@@ -1,13 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch - changes of files, told on the loop: one inotify descriptor for the whole daemon
+ * watch - inotify on the loop: one descriptor, any number of watchers
  *
- * The number of inotify instances a user may have is small (128), so there is one, and any number of
- * items. Several items may watch the same file; each is told. An item with IN_ONESHOT is told once
- * and is gone then; any other until watch_remove(). A callback may add and remove items, itself too.
+ *	watch_add(watch, path, IN_MODIFY | IN_ONESHOT, on_change, me, &me->item);
+ *	...
+ *	if (me->item)
+ *		watch_remove(watch, me->item);
  *
- * Threads: the loop's. Errors: negative errno (-ENOSPC: the user's watches are used up, see
- * fs.inotify.max_user_watches).
+ * Several watchers of one file are fine, as long as all of them are for one time or none is. With
+ * IN_ONESHOT the item is gone when its callback is called: the callback forgets it. Else it stays until
+ * watch_remove().
+ *
+ * The callback gets the kernel's event. IN_IGNORED: the file is gone, nothing more will come.
+ * IN_Q_OVERFLOW: events were lost; look yourself. It may add and remove any items.
+ *
+ * Threads: the loop's. Errors: negative errno; -ENOSPC when the user has too many watches.
  */
 #pragma once
 
@@ -21,10 +28,10 @@ struct watch_item;
 typedef void (*watch_callback)(void *data, const struct inotify_event *event);
 
 int watch_new(uv_loop_t *loop, struct watch **ret);
-/* Items that are still there are forgotten. `freed` is called from the loop. */
+/* Items that are left are forgotten. `freed` is called from the loop when the memory is gone. Not from
+ * within a callback. */
 void watch_free(struct watch *watch, void (*freed)(void *data), void *data);
 
-/* mask: IN_*. ret is set before any callback can come. */
-int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback changed, void *data,
+int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback callback, void *data,
 	struct watch_item **ret);
 void watch_remove(struct watch *watch, struct watch_item *item);

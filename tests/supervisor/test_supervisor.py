@@ -535,7 +535,7 @@ def test_stopped_processes_hear_the_signal(run, zoo):
     assert run.log() == b"ready\nasked\nasked\n"
 
 
-@pytest.mark.parametrize("count, how", [(1, []), (200, []), (1, ["own-sessions"]), (50, ["own-sessions"])])
+@pytest.mark.parametrize("count, how", [(1, []), (200, []), (1, ["own-sessions"]), (200, ["own-sessions"])])
 def test_fork_storm(run, zoo, count, how):
     run.launch(zoo("storm"), str(count), *how, grace=0.1).start().says()
     run.stop(grace=0.1)
