@@ -53,7 +53,8 @@ static int lock_state(struct agent *agent, struct error *err)
 	if (agent->lock_fd < 0)
 		return error_errno(err, -errno, path, "cannot open %s", path);
 	if (!wait_for_lock(agent->lock_fd))
-		return error_set(err, -EBUSY, dir, "another amlagentd uses the state folder %s", dir);
+		return error_set(
+			err, -EBUSY, dir, "another amlagentd uses the state folder %s", dir);
 	return 0;
 }
 
@@ -130,6 +131,7 @@ static int make_runs(struct agent *agent, struct error *err)
 			.warn_bytes = (uint64_t)config->snapshot_warn_bytes,
 			.warn_files = (uint64_t)config->snapshot_warn_files,
 		},
+		.keep_work_us = config->keep_work_days * 86400 * USEC_PER_SEC,
 		.grace_us = config->stop_grace_seconds * USEC_PER_SEC,
 		.max_running = config->max_running_runs,
 	};
@@ -211,7 +213,7 @@ static bool is_busy(const struct agent *agent)
 
 	run_manager_count(agent->runs, &counts);
 	return counts.running || counts.queued || counts.finalizing ||
-		http_server_connections(agent->server);
+	       http_server_connections(agent->server);
 }
 
 /* Looks a few times within the span; only daemons that somebody's amlctl started have it at all. */
@@ -271,8 +273,9 @@ static void raise_descriptor_limit(void)
 
 int agent_init(struct agent *agent, const struct agent_options *options, struct error *err)
 {
-	static int (*const steps[])(struct agent *agent, struct error *err) = { lock_state,
-		find_programs, open_store, open_history, make_runs, open_listener, make_server, start };
+	static int (*const steps[])(struct agent * agent, struct error * err) = { lock_state,
+		find_programs, open_store, open_history, make_runs, open_listener, make_server,
+		start };
 	int r;
 
 	*agent = (struct agent){ .options = *options, .lock_fd = -EBADF, .listen_fd = -EBADF };

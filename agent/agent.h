@@ -27,9 +27,9 @@ struct agent {
 	struct agent_options options;
 	int64_t started_us;
 	uv_loop_t loop;
-	int lock_fd; /* <state>/lock: one daemon per state folder */
-	int listen_fd; /* until the server has it */
-	char *git_helper; /* NULL: git is not recorded */
+	int lock_fd;        /* <state>/lock: one daemon per state folder */
+	int listen_fd;      /* until the server has it */
+	char *git_helper;   /* NULL: git is not recorded */
 	char *openapi_path; /* NULL: not installed */
 	char *supervisor_path;
 

@@ -41,8 +41,15 @@ static const char help[] =
 	"\n"
 	"It ends on SIGTERM and SIGINT. Runs go on without it; the next one finds them.\n";
 
-enum { OPTION_USER = 256, OPTION_STATE, OPTION_SOCKET, OPTION_CONFIG, OPTION_CHECK, OPTION_IDLE,
-	OPTION_READY };
+enum {
+	OPTION_USER = 256,
+	OPTION_STATE,
+	OPTION_SOCKET,
+	OPTION_CONFIG,
+	OPTION_CHECK,
+	OPTION_IDLE,
+	OPTION_READY
+};
 
 static int parse_idle(const char *text, struct options *options)
 {
@@ -131,9 +138,11 @@ static void fill_paths(struct options *options)
 			options->socket = paths_state_socket(options->state_dir);
 	}
 	if (!options->state_dir)
-		options->state_dir = options->user ? paths_user_state() : mem_strdup(PATHS_SYSTEM_STATE);
+		options->state_dir =
+			options->user ? paths_user_state() : mem_strdup(PATHS_SYSTEM_STATE);
 	if (!options->socket)
-		options->socket = options->user ? paths_user_socket() : mem_strdup(PATHS_SYSTEM_SOCKET);
+		options->socket =
+			options->user ? paths_user_socket() : mem_strdup(PATHS_SYSTEM_SOCKET);
 }
 
 /* The default file may be absent; one that was named may not. */
@@ -201,6 +210,8 @@ int main(int argc, char **argv)
 		prepare_process();
 		fill_paths(&options);
 		r = load_config(&options, &config, &err);
+		if (r >= 0)
+			log_set_level((enum log_level)config.log_level);
 		if (r < 0)
 			log_error("%s", err.message);
 		else if (options.check_config)

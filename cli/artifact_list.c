@@ -52,10 +52,8 @@ static int add(struct artifact_list *list, const struct json *value, struct erro
 int artifact_list_get(
 	struct client *client, const char *run, struct artifact_list *ret, struct error *err)
 {
-	_cleanup_(freep)
-	char *target = run_target(run, "/artifacts");
-	_cleanup_(artifact_list_release)
-	struct artifact_list list = { 0 };
+	_cleanup_(freep) char *target = run_target(run, "/artifacts");
+	_cleanup_(artifact_list_release) struct artifact_list list = { 0 };
 	int r = client_get(client, target, &list.json, err);
 
 	for (const struct json *v = json_first(list.json); r >= 0 && v; v = json_next(v))

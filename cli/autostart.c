@@ -49,10 +49,8 @@ static char *absolute(const char *path)
 /* Everybody who wants a daemon at this socket waits here in turn; the descriptor holds the lock. */
 static int take_turn(const char *socket, struct error *err)
 {
-	_cleanup_(freep)
-	char *path = mem_printf("%s.start", socket);
-	_cleanup_(closep)
-	int fd = -EBADF;
+	_cleanup_(freep) char *path = mem_printf("%s.start", socket);
+	_cleanup_(closep) int fd = -EBADF;
 	int r = paths_prepare_socket_dir(socket, err);
 
 	if (r < 0)
@@ -94,8 +92,7 @@ static int make_command(
 
 static int open_log(struct starting *s, struct error *err)
 {
-	_cleanup_(closep)
-	int fd = -EBADF;
+	_cleanup_(closep) int fd = -EBADF;
 	struct stat st;
 	int r = dir_make(s->state, 0700);
 
@@ -179,10 +176,8 @@ static int await_ready(int fd)
 /* The last line that the daemon wrote into its log since we started it; "" when there is none. */
 static char *last_words(const struct starting *s)
 {
-	_cleanup_(closep)
-	int fd = open(s->log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(closep) int fd = open(s->log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
 	off_t from = size - s->log_start > LOG_TAIL_MAX ? size - LOG_TAIL_MAX : s->log_start;
 	char *line;
@@ -198,8 +193,7 @@ static char *last_words(const struct starting *s)
 
 static int explain(const struct starting *s, int r, struct error *err)
 {
-	_cleanup_(freep)
-	char *line = last_words(s);
+	_cleanup_(freep) char *line = last_words(s);
 
 	if (line[0])
 		return error_set(err, r, NULL, "amlagentd did not start: %s", line);
@@ -213,8 +207,7 @@ static int explain(const struct starting *s, int r, struct error *err)
 
 static int start(struct starting *s, const char *socket, const char *config, struct error *err)
 {
-	_cleanup_(closep)
-	int log = -EBADF;
+	_cleanup_(closep) int log = -EBADF;
 	int r = make_command(s, socket, config, err);
 
 	if (r < 0)
@@ -235,10 +228,8 @@ static int start(struct starting *s, const char *socket, const char *config, str
 
 int autostart(const char *socket, const char *state_dir, const char *config, struct error *err)
 {
-	_cleanup_(starting_release)
-	struct starting starting = { .ready = -EBADF };
-	_cleanup_(closep)
-	int lock = take_turn(socket, err);
+	_cleanup_(starting_release) struct starting starting = { .ready = -EBADF };
+	_cleanup_(closep) int lock = take_turn(socket, err);
 	int fd;
 	int r;
 

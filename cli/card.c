@@ -26,8 +26,7 @@ void card_release(struct card *card)
 
 void card_add_coloured(struct card *card, const char *title, const char *value, const char *colour)
 {
-	_cleanup_(freep)
-	char *copy = NULL;
+	_cleanup_(freep) char *copy = NULL;
 	char *rest;
 	char *line;
 
@@ -49,8 +48,7 @@ void card_add(struct card *card, const char *title, const char *value)
 
 void card_addf(struct card *card, const char *title, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *value = NULL;
+	_cleanup_(freep) char *value = NULL;
 	va_list args;
 
 	va_start(args, fmt);
@@ -67,8 +65,7 @@ void card_add_text(struct card *card, const char *title, const struct json *valu
 
 void card_add_time(struct card *card, const char *title, const struct json *value)
 {
-	_cleanup_(freep)
-	char *relative = NULL;
+	_cleanup_(freep) char *relative = NULL;
 	const char *text = json_string(value);
 	char local[64] = "";
 	struct tm tm;

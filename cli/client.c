@@ -63,8 +63,7 @@ static int send_all(struct client *client, const struct strbuf *text, struct err
 int client_send(struct client *client, const char *method, const char *target, const char *body,
 	struct error *err)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
 	if (client->fd < 0) {
 		client->fd = endpoint_connect(client->endpoint, err);
@@ -155,10 +154,8 @@ static int read_whole(struct client *client, struct strbuf *ret, struct error *e
 /* {"error": {"code", "message", "target"}} as err, or what can be said without. */
 static int daemon_error(struct client *client, struct error *err)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
-	_cleanup_(json_freep)
-	struct json *value = NULL;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_(json_freep) struct json *value = NULL;
 	const struct json *error;
 	int r = read_whole(client, &text, err);
 
@@ -253,10 +250,8 @@ static int call_once(struct client *client, const char *method, const char *targ
 int client_call(struct client *client, const char *method, const char *target,
 	const struct json *body, struct json **ret, struct error *err)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf answer = STRBUF_INIT;
-	_cleanup_(freep)
-	char *text = body ? json_print(body) : NULL;
+	_cleanup_(strbuf_release) struct strbuf answer = STRBUF_INIT;
+	_cleanup_(freep) char *text = body ? json_print(body) : NULL;
 	int r = call_once(client, method, target, text, &answer, err);
 
 	while (r == -ECONNRESET && !strcmp(method, "GET")) {

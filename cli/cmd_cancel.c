@@ -22,16 +22,14 @@ static const struct option_spec options_table[] = {
 /* What there is of the run; NULL and an errno when there is none. */
 static int get_record(struct cli *cli, const char *name, struct json **ret)
 {
-	_cleanup_(freep)
-	char *target = run_target(name, "%s", "");
+	_cleanup_(freep) char *target = run_target(name, "%s", "");
 
 	return client_get(&cli->client, target, ret, &cli->err);
 }
 
 static int cancel(struct cli *cli, const char *name, struct json **ret)
 {
-	_cleanup_(freep)
-	char *target = run_target(name, "/cancel");
+	_cleanup_(freep) char *target = run_target(name, "/cancel");
 	int r = client_call(&cli->client, "POST", target, NULL, ret, &cli->err);
 
 	/* It ended by itself first: what the user wants, and worth a word. */
@@ -58,10 +56,8 @@ static void report(const struct json *record, const char *id)
 static int cancel_one(
 	struct cli *cli, const struct cancel_options *options, const char *name, struct json **ret)
 {
-	_cleanup_(json_freep)
-	struct json *record = NULL;
-	_cleanup_(json_freep)
-	struct json *first = NULL;
+	_cleanup_(json_freep) struct json *record = NULL;
+	_cleanup_(json_freep) struct json *first = NULL;
 	int r = get_record(cli, name, &first);
 
 	/* By its id from here on: `latest` may become another run meanwhile. */
@@ -83,8 +79,7 @@ static int cancel_one(
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct cancel_options *options = data;
-	_cleanup_(json_freep)
-	struct json *records = json_new_array();
+	_cleanup_(json_freep) struct json *records = json_new_array();
 
 	for (size_t i = 0; operands[i]; i++) {
 		struct json *record = NULL;

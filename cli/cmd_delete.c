@@ -20,10 +20,8 @@ static const struct option_spec options_table[] = {
 static int resolve_all(struct cli *cli, char *const *names, char ***ret)
 {
 	for (size_t i = 0; names[i]; i++) {
-		_cleanup_(freep)
-		char *target = run_target(names[i], "%s", "");
-		_cleanup_(json_freep)
-		struct json *record = NULL;
+		_cleanup_(freep) char *target = run_target(names[i], "%s", "");
+		_cleanup_(json_freep) struct json *record = NULL;
 		int r = client_get(&cli->client, target, &record, &cli->err);
 
 		if (r < 0)
@@ -37,15 +35,12 @@ static int resolve_all(struct cli *cli, char *const *names, char ***ret)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct delete_options *options = data;
-	_cleanup_(json_freep)
-	struct json *deleted = json_new_array();
-	_cleanup_(strv_freep)
-	char **ids = NULL;
+	_cleanup_(json_freep) struct json *deleted = json_new_array();
+	_cleanup_(strv_freep) char **ids = NULL;
 	int r = resolve_all(cli, operands, &ids);
 
 	for (size_t i = 0; ids && ids[i] && r >= 0; i++) {
-		_cleanup_(freep)
-		char *target = run_target(ids[i], "%s", "");
+		_cleanup_(freep) char *target = run_target(ids[i], "%s", "");
 
 		r = client_call(&cli->client, "DELETE", target, NULL, NULL, &cli->err);
 		if (r < 0)

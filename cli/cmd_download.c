@@ -98,10 +98,8 @@ static int verify(struct cli *cli, const struct listed_artifact *item, struct sh
 
 static int download_once(struct cli *cli, const struct listed_artifact *item, int root)
 {
-	_cleanup_(output_file_release)
-	struct output_file file = OUTPUT_FILE_INIT;
-	_cleanup_(sha256_freep)
-	struct sha256 *sum = NULL;
+	_cleanup_(output_file_release) struct output_file file = OUTPUT_FILE_INIT;
+	_cleanup_(sha256_freep) struct sha256 *sum = NULL;
 	int r = sha256_new(&sum, &cli->err);
 
 	if (r >= 0)
@@ -129,14 +127,12 @@ static int download(struct cli *cli, const struct listed_artifact *item, int roo
 static int download_chosen(struct cli *cli, const struct artifact_list *list, const bool *chosen,
 	const char *folder, int root)
 {
-	_cleanup_(freep)
-	char *total = NULL;
+	_cleanup_(freep) char *total = NULL;
 	int64_t bytes = 0;
 	size_t count = 0;
 
 	for (size_t i = 0; i < list->count; i++) {
-		_cleanup_(strbuf_release)
-		struct strbuf shown = STRBUF_INIT;
+		_cleanup_(strbuf_release) struct strbuf shown = STRBUF_INIT;
 		int r;
 
 		if (!chosen[i])
@@ -170,12 +166,9 @@ static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct download_options *options = data;
 	const char *folder = options->folder ? options->folder : ".";
-	_cleanup_(artifact_list_release)
-	struct artifact_list list = { 0 };
-	_cleanup_(freep)
-	bool *chosen = NULL;
-	_cleanup_(closep)
-	int root = -EBADF;
+	_cleanup_(artifact_list_release) struct artifact_list list = { 0 };
+	_cleanup_(freep) bool *chosen = NULL;
+	_cleanup_(closep) int root = -EBADF;
 	int r = artifact_list_get(&cli->client, operands[0], &list, &cli->err);
 
 	if (r < 0)

@@ -24,16 +24,13 @@ static void print_files(const struct artifact_list *list)
 		{ "MODIFIED", TABLE_LEFT, false },
 		{ "PATH", TABLE_LEFT, false },
 	};
-	_cleanup_(table_release)
-	struct table table;
+	_cleanup_(table_release) struct table table;
 	int64_t now = clock_utc();
 
 	table_init(&table, columns, ARRAY_SIZE(columns));
 	for (size_t i = 0; i < list->count; i++) {
-		_cleanup_(freep)
-		char *size = size_text(list->items[i].size);
-		_cleanup_(freep)
-		char *modified = time_relative(now, list->items[i].modified_us);
+		_cleanup_(freep) char *size = size_text(list->items[i].size);
+		_cleanup_(freep) char *modified = time_relative(now, list->items[i].modified_us);
 
 		table_add(&table, size);
 		table_add(&table, modified);
@@ -45,8 +42,7 @@ static void print_files(const struct artifact_list *list)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct files_options *options = data;
-	_cleanup_(artifact_list_release)
-	struct artifact_list list = { 0 };
+	_cleanup_(artifact_list_release) struct artifact_list list = { 0 };
 	int r = artifact_list_get(&cli->client, operands[0], &list, &cli->err);
 
 	if (r < 0)

@@ -35,8 +35,7 @@ static const struct option_spec options_table[] = {
 
 static void add_query(struct strbuf *target, const char *key, const char *value)
 {
-	_cleanup_(freep)
-	char *encoded = value ? http_encode(value, false) : NULL;
+	_cleanup_(freep) char *encoded = value ? http_encode(value, false) : NULL;
 
 	if (encoded)
 		strbuf_addf(target, "&%s=%s", key, encoded);
@@ -45,8 +44,7 @@ static void add_query(struct strbuf *target, const char *key, const char *value)
 static int get_page(struct cli *cli, const struct list_options *options, int64_t limit,
 	const char *before, struct json **ret)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf target = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf target = STRBUF_INIT;
 
 	strbuf_addf(&target, "/v1/runs?limit=%lld", (long long)limit);
 	add_query(&target, "experiment_name", options->experiment);
@@ -60,14 +58,11 @@ static int get_page(struct cli *cli, const struct list_options *options, int64_t
 static int get_runs(struct cli *cli, const struct list_options *options, struct json **ret)
 {
 	int64_t left = options->count ? options->count : COUNT_DEFAULT;
-	_cleanup_(json_freep)
-	struct json *runs = json_new_array();
-	_cleanup_(freep)
-	char *before = NULL;
+	_cleanup_(json_freep) struct json *runs = json_new_array();
+	_cleanup_(freep) char *before = NULL;
 
 	while (left > 0) {
-		_cleanup_(json_freep)
-		struct json *page = NULL;
+		_cleanup_(json_freep) struct json *page = NULL;
 		int64_t limit = left < PAGE_MAX ? left : PAGE_MAX;
 		int64_t count = 0;
 		int r = get_page(cli, options, limit, before, &page);
@@ -90,11 +85,9 @@ static int get_runs(struct cli *cli, const struct list_options *options, struct 
 /* The display name, or what went wrong: the one of them that says more. */
 static char *note(const struct json *run)
 {
-	_cleanup_(freep)
-	char *name = text_first_line(json_string(json_get(run, "display_name")));
+	_cleanup_(freep) char *name = text_first_line(json_string(json_get(run, "display_name")));
 	const char *code = record_error_code(run);
-	_cleanup_(freep)
-	char *gist = record_gist(run);
+	_cleanup_(freep) char *gist = record_gist(run);
 
 	if (!code)
 		return TAKE(name);
@@ -105,13 +98,10 @@ static char *note(const struct json *run)
 
 static void add_run(struct table *table, const struct json *run, int64_t now)
 {
-	_cleanup_(freep)
-	char *created = time_relative(now, record_time(run, "created_utc"));
+	_cleanup_(freep) char *created = time_relative(now, record_time(run, "created_utc"));
 	int64_t us = record_duration(run);
-	_cleanup_(freep)
-	char *duration = us < 0 ? NULL : time_duration(us);
-	_cleanup_(freep)
-	char *text = note(run);
+	_cleanup_(freep) char *duration = us < 0 ? NULL : time_duration(us);
+	_cleanup_(freep) char *text = note(run);
 
 	table_add(table, record_id(run));
 	table_add(table, json_string(json_get(run, "experiment_name")));
@@ -131,8 +121,7 @@ static void print_runs(const struct json *runs)
 		{ "DURATION", TABLE_LEFT, false },
 		{ "NAME / ERROR", TABLE_LEFT, true },
 	};
-	_cleanup_(table_release)
-	struct table table;
+	_cleanup_(table_release) struct table table;
 	int64_t now = clock_utc();
 
 	table_init(&table, columns, ARRAY_SIZE(columns));
@@ -144,8 +133,7 @@ static void print_runs(const struct json *runs)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct list_options *options = data;
-	_cleanup_(json_freep)
-	struct json *runs = NULL;
+	_cleanup_(json_freep) struct json *runs = NULL;
 	int r = get_runs(cli, options, &runs);
 
 	(void)operands;

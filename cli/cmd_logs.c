@@ -116,10 +116,8 @@ static int print_log(
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct logs_options *options = data;
-	_cleanup_(freep)
-	char *target = run_target(operands[0], "%s", "");
-	_cleanup_(json_freep)
-	struct json *record = NULL;
+	_cleanup_(freep) char *target = run_target(operands[0], "%s", "");
+	_cleanup_(json_freep) struct json *record = NULL;
 	int r = client_get(&cli->client, target, &record, &cli->err);
 
 	if (r < 0)

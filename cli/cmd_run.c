@@ -64,10 +64,8 @@ static int write_log(void *data, const char *bytes, size_t size, struct error *e
 static void show_state(void *data)
 {
 	struct streamed *streamed = data;
-	_cleanup_(json_freep)
-	struct json *record = NULL;
-	_cleanup_(freep)
-	char *target = run_target(streamed->id, "%s", "");
+	_cleanup_(json_freep) struct json *record = NULL;
+	_cleanup_(freep) char *target = run_target(streamed->id, "%s", "");
 	const char *status;
 
 	if (client_get(&streamed->other, target, &record, NULL) < 0)
@@ -109,10 +107,8 @@ static int stream(struct cli *cli, const char *id)
 
 static int follow(struct cli *cli, const char *id)
 {
-	_cleanup_(json_freep)
-	struct json *record = NULL;
-	_cleanup_(freep)
-	char *farewell = mem_printf(
+	_cleanup_(json_freep) struct json *record = NULL;
+	_cleanup_(freep) char *farewell = mem_printf(
 		"\namlctl: detached; run %s goes on: `amlctl logs -f %s` follows it, `amlctl cancel %s` "
 		"stops it\n",
 		id, id, id);
@@ -124,8 +120,7 @@ static int follow(struct cli *cli, const char *id)
 		r = record_await(&cli->client, id, &record, &cli->err);
 	interrupt_default();
 	if (r < 0) {
-		_cleanup_(freep)
-		char *where = mem_printf(
+		_cleanup_(freep) char *where = mem_printf(
 			"run %s goes on, but cannot be followed (`amlctl show %s`)", id, id);
 
 		error_prefix(&cli->err, where);
@@ -138,10 +133,8 @@ static int follow(struct cli *cli, const char *id)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct run_options *options = data;
-	_cleanup_(json_freep)
-	struct json *body = NULL;
-	_cleanup_(json_freep)
-	struct json *record = NULL;
+	_cleanup_(json_freep) struct json *body = NULL;
+	_cleanup_(json_freep) struct json *record = NULL;
 	const char *id;
 	int r = request_make(options, operands, environ, &body, &cli->err);
 

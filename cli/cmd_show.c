@@ -25,8 +25,8 @@ static void add_status(struct card *card, const struct json *run)
 {
 	const char *status = record_status(run);
 	const char *code = record_error_code(run);
-	_cleanup_(freep)
-	char *text = code ? mem_printf("%s (%s)", status, code) : mem_strdup(status);
+	_cleanup_(freep) char *text =
+		code ? mem_printf("%s (%s)", status, code) : mem_strdup(status);
 
 	card_add_coloured(card, "Status", text, status_colour(status));
 	card_add_text(card, code ? "Cause" : NULL, json_get(json_get(run, "error"), "message"));
@@ -49,8 +49,7 @@ static void add_times(struct card *card, const struct json *run)
 	card_add_time(card, "Started", json_get(run, "start_time_utc"));
 	card_add_time(card, "Ended", json_get(run, "end_time_utc"));
 	if (us >= 0) {
-		_cleanup_(freep)
-		char *duration = time_duration(us);
+		_cleanup_(freep) char *duration = time_duration(us);
 
 		card_addf(card, "Duration", "%s%s", duration, record_is_over(run) ? "" : " so far");
 	}
@@ -74,8 +73,7 @@ static void add_quoted(struct strbuf *to, const char *text)
 
 static void add_what(struct card *card, const struct json *definition)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf line = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
 	const struct json *arguments = json_get(definition, "arguments");
 
 	card_add_text(card, "Source", json_get(definition, "source_directory"));
@@ -106,8 +104,7 @@ static void add_limits(struct card *card, const struct json *definition)
 	const struct json *limit = json_get(definition, "max_run_duration_seconds");
 
 	if (json_is_number(limit)) {
-		_cleanup_(freep)
-		char *text = time_duration(json_int(limit) * USEC_PER_SEC);
+		_cleanup_(freep) char *text = time_duration(json_int(limit) * USEC_PER_SEC);
 
 		card_add(card, "Time limit", text);
 	} else if (limit) {
@@ -132,8 +129,7 @@ static void add_git(struct card *card, const struct json *properties)
 
 static void add_used(struct card *card, const struct json *used)
 {
-	_cleanup_(freep)
-	char *memory = size_text(json_int(json_get(used, "peak_memory_bytes")));
+	_cleanup_(freep) char *memory = size_text(json_int(json_get(used, "peak_memory_bytes")));
 
 	if (!json_is_object(used))
 		return;
@@ -196,8 +192,7 @@ static void print_hints(const struct json *run)
 
 static void print_run(const struct json *run)
 {
-	_cleanup_(card_release)
-	struct card card;
+	_cleanup_(card_release) struct card card;
 	const struct json *definition = json_get(run, "run_definition");
 
 	card_init(&card);
@@ -220,10 +215,8 @@ static void print_run(const struct json *run)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct show_options *options = data;
-	_cleanup_(freep)
-	char *target = run_target(operands[0], "%s", "");
-	_cleanup_(json_freep)
-	struct json *record = NULL;
+	_cleanup_(freep) char *target = run_target(operands[0], "%s", "");
+	_cleanup_(json_freep) struct json *record = NULL;
 	int r = client_get(&cli->client, target, &record, &cli->err);
 
 	if (r < 0)

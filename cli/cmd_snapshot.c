@@ -37,8 +37,7 @@ static bool is_empty(DIR *dir)
 /* *ret_new: it was not there before. */
 static int prepare_folder(struct cli *cli, const char *folder, bool *ret_new)
 {
-	_cleanup_(closedirp)
-	DIR *dir = opendir(folder);
+	_cleanup_(closedirp) DIR *dir = opendir(folder);
 	int r;
 
 	*ret_new = !dir && errno == ENOENT;
@@ -54,8 +53,7 @@ static int prepare_folder(struct cli *cli, const char *folder, bool *ret_new)
 /* What a failure leaves is nothing: the folder goes, or is empty again when it was there before. */
 static void undo(const char *folder, bool was_new)
 {
-	_cleanup_(closedirp)
-	DIR *dir = was_new ? NULL : opendir(folder);
+	_cleanup_(closedirp) DIR *dir = was_new ? NULL : opendir(folder);
 	const struct dirent *entry;
 
 	if (was_new)
@@ -153,12 +151,9 @@ static int unpack(struct cli *cli, const char *target, const char *folder)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct snapshot_options *options = data;
-	_cleanup_(freep)
-	char *record_target = run_target(operands[0], "%s", "");
-	_cleanup_(json_freep)
-	struct json *record = NULL;
-	_cleanup_(freep)
-	char *target = NULL;
+	_cleanup_(freep) char *record_target = run_target(operands[0], "%s", "");
+	_cleanup_(json_freep) struct json *record = NULL;
+	_cleanup_(freep) char *target = NULL;
 	const char *folder;
 	bool is_new = false;
 	int r = client_get(&cli->client, record_target, &record, &cli->err);

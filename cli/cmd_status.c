@@ -29,8 +29,7 @@ static void add_runs(struct card *card, const struct json *runs)
 
 static void print_status(struct cli *cli, const struct json *status)
 {
-	_cleanup_(card_release)
-	struct card card;
+	_cleanup_(card_release) struct card card;
 	const char *user = json_string(json_get(status, "user"));
 
 	card_init(&card);
@@ -54,8 +53,7 @@ static void print_status(struct cli *cli, const struct json *status)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct status_options *options = data;
-	_cleanup_(json_freep)
-	struct json *status = NULL;
+	_cleanup_(json_freep) struct json *status = NULL;
 	int r = client_get(&cli->client, "/v1/status", &status, &cli->err);
 
 	(void)operands;

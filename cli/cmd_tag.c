@@ -25,8 +25,7 @@ static int set_tags(struct cli *cli, struct json *tags, char *const *settings)
 {
 	for (size_t i = 0; settings[i]; i++) {
 		const char *equals = strchr(settings[i], '=');
-		_cleanup_(freep)
-		char *key = NULL;
+		_cleanup_(freep) char *key = NULL;
 
 		if (!equals || equals == settings[i])
 			return usage_error(cli, "\"%s\" must be KEY=VALUE", settings[i]);
@@ -41,12 +40,9 @@ static int set_tags(struct cli *cli, struct json *tags, char *const *settings)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct tag_options *options = data;
-	_cleanup_(json_freep)
-	struct json *body = json_new_object();
-	_cleanup_(json_freep)
-	struct json *record = NULL;
-	_cleanup_(freep)
-	char *target = run_target(operands[0], "%s", "");
+	_cleanup_(json_freep) struct json *body = json_new_object();
+	_cleanup_(json_freep) struct json *record = NULL;
+	_cleanup_(freep) char *target = run_target(operands[0], "%s", "");
 	struct json *tags = json_new_object();
 	int r;
 

@@ -29,10 +29,8 @@ static void print_versions(const struct json *status)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct version_options *options = data;
-	_cleanup_(json_freep)
-	struct json *status = NULL;
-	_cleanup_(json_freep)
-	struct json *answer = json_new_object();
+	_cleanup_(json_freep) struct json *status = NULL;
+	_cleanup_(json_freep) struct json *answer = json_new_object();
 
 	(void)operands;
 	/* A question about versions starts nothing, and no daemon is an answer, not a fault. */

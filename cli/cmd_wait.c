@@ -18,10 +18,8 @@ static const struct option_spec options_table[] = {
 /* By id, so that `latest` stays the run that it is now. */
 static int resolve(struct cli *cli, const char *name, char **ret)
 {
-	_cleanup_(freep)
-	char *target = run_target(name, "%s", "");
-	_cleanup_(json_freep)
-	struct json *record = NULL;
+	_cleanup_(freep) char *target = run_target(name, "%s", "");
+	_cleanup_(json_freep) struct json *record = NULL;
 	int r = client_get(&cli->client, target, &record, &cli->err);
 
 	if (r >= 0)
@@ -65,10 +63,8 @@ static int conclude(const struct json *records, bool json)
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct wait_options *options = data;
-	_cleanup_(json_freep)
-	struct json *records = json_new_array();
-	_cleanup_(strv_freep)
-	char **ids = NULL;
+	_cleanup_(json_freep) struct json *records = json_new_array();
+	_cleanup_(strv_freep) char **ids = NULL;
 	int r = 0;
 
 	for (size_t i = 0; operands[i] && r >= 0; i++) {

@@ -38,8 +38,7 @@ static char **candidates(const struct endpoint *endpoint)
 	} else if (endpoint->socket) {
 		add_path(&list, endpoint->socket);
 	} else if (endpoint->state_dir) {
-		_cleanup_(freep)
-		char *socket = paths_state_socket(endpoint->state_dir);
+		_cleanup_(freep) char *socket = paths_state_socket(endpoint->state_dir);
 
 		add_path(&list, socket);
 	} else if (from_env && from_env[0]) {
@@ -51,15 +50,15 @@ static char **candidates(const struct endpoint *endpoint)
 	return list;
 }
 
-/* In a folder that others can write to the socket may be anybody's, and what we send holds our whole
- * environment: only our own daemon's and root's are talked to. */
+/* In a folder that others can write to the socket may be anybody's, and what we send holds our
+ * whole environment: only our own daemon's and root's are talked to. */
 static int check_owner(uid_t uid, const char *path, struct error *err)
 {
 	if (uid == geteuid() || uid == 0)
 		return 0;
 	return error_set(err, -EPERM, path,
-		"%s belongs to another user (uid %u): not talking to it; name another with --socket", path,
-		(unsigned)uid);
+		"%s belongs to another user (uid %u): not talking to it; name another with --socket",
+		path, (unsigned)uid);
 }
 
 /* The file may be ours and the listener another's who got hold of its name: asked of the kernel. */
@@ -108,8 +107,7 @@ static int try_all(struct endpoint *endpoint, char *const *list, struct error *e
 
 int endpoint_connect_existing(struct endpoint *endpoint, struct error *err)
 {
-	_cleanup_(strv_freep)
-	char **list = candidates(endpoint);
+	_cleanup_(strv_freep) char **list = candidates(endpoint);
 	int fd = try_all(endpoint, list, err);
 
 	if (fd == -ENOENT)
@@ -127,13 +125,12 @@ static bool is_somebody_elses(const struct endpoint *endpoint)
 	const char *from_env = getenv("AMLAGENT_SOCKET");
 
 	return endpoint->answered && !endpoint->state_dir &&
-		(endpoint->socket || (from_env && from_env[0]));
+	       (endpoint->socket || (from_env && from_env[0]));
 }
 
 int endpoint_connect(struct endpoint *endpoint, struct error *err)
 {
-	_cleanup_(strv_freep)
-	char **list = candidates(endpoint);
+	_cleanup_(strv_freep) char **list = candidates(endpoint);
 	int fd = try_all(endpoint, list, err);
 
 	if (fd != -ENOENT)

@@ -253,8 +253,7 @@ int http_message_close(struct http_message *message)
 
 char *http_encode(const char *text, bool keep_slash)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf out = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
 
 	for (; *text; text++) {
 		unsigned char c = (unsigned char)*text;
@@ -270,8 +269,7 @@ char *http_encode(const char *text, bool keep_slash)
 
 char *http_decode(const char *text)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf out = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
 
 	for (; *text; text++) {
 		int high = *text == '%' ? hex_value(text[1]) : -1;

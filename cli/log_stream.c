@@ -19,10 +19,8 @@ static void await_first_byte(struct log_stream *stream)
 
 static int stream_once(struct log_stream *stream, struct error *err)
 {
-	_cleanup_(freep)
-	char *name = http_encode(stream->name, true);
-	_cleanup_(freep)
-	char *target = run_target(stream->run, "/logs/%s?offset=%lld%s", name,
+	_cleanup_(freep) char *name = http_encode(stream->name, true);
+	_cleanup_(freep) char *target = run_target(stream->run, "/logs/%s?offset=%lld%s", name,
 		(long long)stream->offset, stream->follow ? "&follow=1" : "");
 	int r = client_send(stream->client, "GET", target, NULL, err);
 

@@ -115,8 +115,7 @@ static const struct command *find_command(const char *name)
 
 static int unknown_command(const char *name)
 {
-	_cleanup_(freep)
-	char *message = NULL;
+	_cleanup_(freep) char *message = NULL;
 	const char *names[ARRAY_SIZE(commands) + 2];
 	const char *nearest;
 
@@ -169,8 +168,7 @@ static int conclude(struct cli *cli, const struct command *command, int r)
 
 static int run_command(struct cli *cli, const struct command *command, char **argv)
 {
-	_cleanup_(freep)
-	void *options = mem_alloc(command->options_size + 1);
+	_cleanup_(freep) void *options = mem_alloc(command->options_size + 1);
 	const struct option_set sets[] = {
 		{ command->options, command->option_count, options },
 		{ global_options, ARRAY_SIZE(global_options), cli },

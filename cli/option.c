@@ -153,8 +153,7 @@ static const struct option_spec *find_spec(const struct getopt_form *form, int c
 
 static int unknown_long(const struct getopt_form *form, const char *given, struct error *err)
 {
-	_cleanup_(freep)
-	char *name = mem_strndup(given + 2, strcspn(given + 2, "="));
+	_cleanup_(freep) char *name = mem_strndup(given + 2, strcspn(given + 2, "="));
 	const char *names[OPTIONS_MAX + 2] = { NULL };
 	const char *nearest;
 	size_t known = 0;
@@ -262,8 +261,7 @@ static void print_wrapped(FILE *to, const char *text, size_t column)
 void options_print(FILE *to, const struct option_spec *specs, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
-		_cleanup_(strbuf_release)
-		struct strbuf head = STRBUF_INIT;
+		_cleanup_(strbuf_release) struct strbuf head = STRBUF_INIT;
 
 		if (!specs[i].help)
 			continue;

@@ -24,8 +24,7 @@ static void clear_status(struct strbuf *line)
 
 void say_status(const char *text)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf line = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
 
 	if (!isatty(STDERR_FILENO))
 		return;
@@ -74,10 +73,8 @@ void text_escape(struct strbuf *to, const char *text)
 
 char *text_first_line(const char *text)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf out = STRBUF_INIT;
-	_cleanup_(freep)
-	char *line = text ? mem_strndup(text, strcspn(text, "\n")) : NULL;
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	_cleanup_(freep) char *line = text ? mem_strndup(text, strcspn(text, "\n")) : NULL;
 
 	if (line)
 		text_escape(&out, line);
@@ -86,10 +83,8 @@ char *text_first_line(const char *text)
 
 void say(const char *fmt, ...)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf out = STRBUF_INIT;
-	_cleanup_(freep)
-	char *text = NULL;
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	_cleanup_(freep) char *text = NULL;
 	const char *prefix = "amlctl: ";
 	va_list args;
 	char *rest;
@@ -115,8 +110,8 @@ void say(const char *fmt, ...)
 
 void print_json(const struct json *value)
 {
-	_cleanup_(freep)
-	char *text = isatty(STDOUT_FILENO) ? json_print_pretty(value) : json_print(value);
+	_cleanup_(freep) char *text =
+		isatty(STDOUT_FILENO) ? json_print_pretty(value) : json_print(value);
 
 	puts(text);
 }

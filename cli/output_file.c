@@ -29,8 +29,7 @@ static int enter(int folder, const char *name)
 /* The folder that holds the last part of relative, which *ret_name points to. */
 static int enter_parent(int root, char *relative, char **ret_name, struct error *err)
 {
-	_cleanup_(closep)
-	int folder = fcntl(root, F_DUPFD_CLOEXEC, 0);
+	_cleanup_(closep) int folder = fcntl(root, F_DUPFD_CLOEXEC, 0);
 	char *part = relative;
 	char *slash;
 
@@ -60,8 +59,7 @@ static int enter_parent(int root, char *relative, char **ret_name, struct error 
 
 int output_file_open(struct output_file *file, int root, const char *relative, struct error *err)
 {
-	_cleanup_(freep)
-	char *copy = mem_strdup(relative);
+	_cleanup_(freep) char *copy = mem_strdup(relative);
 	char *name = NULL;
 
 	if (!path_is_inside(relative))

@@ -16,10 +16,8 @@
 
 char *run_target(const char *run, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *name = http_encode(run, false);
-	_cleanup_(freep)
-	char *rest = NULL;
+	_cleanup_(freep) char *name = http_encode(run, false);
+	_cleanup_(freep) char *rest = NULL;
 	va_list args;
 
 	va_start(args, fmt);
@@ -167,8 +165,7 @@ void record_say_end(const struct json *record, bool whole)
 	const char *code = record_error_code(record);
 	const char *message = json_string(json_get(json_get(record, "error"), "message"));
 	const char *id = record_id(record);
-	_cleanup_(freep)
-	char *gist = record_gist(record);
+	_cleanup_(freep) char *gist = record_gist(record);
 
 	if (!strcmp(status, run_state_name(RUN_COMPLETED)))
 		return;
@@ -192,12 +189,10 @@ void record_say_warnings(const struct json *record)
 
 int record_await(struct client *client, const char *run, struct json **ret, struct error *err)
 {
-	_cleanup_(freep)
-	char *target = run_target(run, "?wait=%d", WAIT_SECONDS);
+	_cleanup_(freep) char *target = run_target(run, "?wait=%d", WAIT_SECONDS);
 
 	for (;;) {
-		_cleanup_(json_freep)
-		struct json *record = NULL;
+		_cleanup_(json_freep) struct json *record = NULL;
 		int r = client_get(client, target, &record, err);
 
 		if (r < 0)

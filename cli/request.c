@@ -14,8 +14,7 @@
 
 static int check_utf8(const char *text, const char *what, struct error *err)
 {
-	_cleanup_(freep)
-	char *shown = NULL;
+	_cleanup_(freep) char *shown = NULL;
 
 	if (!text || utf8_valid(text, strlen(text)))
 		return 0;
@@ -29,8 +28,7 @@ static int check_list(char *const *list, const char *what, struct error *err)
 	int r = 0;
 
 	for (size_t i = 0; list && list[i] && r >= 0; i++) {
-		_cleanup_(freep)
-		char *which = mem_printf("%s %zu", what, i + 1);
+		_cleanup_(freep) char *which = mem_printf("%s %zu", what, i + 1);
 
 		r = check_utf8(list[i], which, err);
 	}
@@ -84,15 +82,13 @@ static int absolute(const char *path, char **ret, struct error *err)
 
 static int source_directory(const struct run_options *options, char **ret, struct error *err)
 {
-	_cleanup_(freep)
-	char *path = NULL;
+	_cleanup_(freep) char *path = NULL;
 	int r = absolute(options->source_directory ? options->source_directory : ".", &path, err);
 
 	if (r < 0)
 		return r;
 	if (!utf8_valid(path, strlen(path))) {
-		_cleanup_(freep)
-		char *shown = utf8_sanitize(path, strlen(path));
+		_cleanup_(freep) char *shown = utf8_sanitize(path, strlen(path));
 
 		return error_set(err, -EINVAL, "source_directory",
 			"the source directory's name is not UTF-8: %s; rename it", shown);
@@ -104,8 +100,7 @@ static int source_directory(const struct run_options *options, char **ret, struc
 /* With a '/' it is a file or folder, as seen from `base`; else a name that the daemon looks up. */
 static int interpreter(const char *path, const char *base, char **ret, struct error *err)
 {
-	_cleanup_(freep)
-	char *joined = base ? path_join(base, path) : mem_strdup(path);
+	_cleanup_(freep) char *joined = base ? path_join(base, path) : mem_strdup(path);
 
 	if (strchr(path, '/'))
 		return absolute(joined, ret, err);
@@ -119,8 +114,7 @@ static struct json *env_object(char *const *env)
 
 	for (size_t i = 0; env && env[i]; i++) {
 		const char *equals = strchr(env[i], '=');
-		_cleanup_(freep)
-		char *name = mem_strndup(env[i], (size_t)(equals - env[i]));
+		_cleanup_(freep) char *name = mem_strndup(env[i], (size_t)(equals - env[i]));
 
 		json_set_string(object, name, equals + 1);
 	}
@@ -137,15 +131,12 @@ static bool sendable(const char *entry)
 /* The submitter's own environment, as far as it can be sent. */
 static struct json *submit_environment(char *const *environment)
 {
-	_cleanup_(strv_freep)
-	char **kept = NULL;
-	_cleanup_(strbuf_release)
-	struct strbuf left_out = STRBUF_INIT;
+	_cleanup_(strv_freep) char **kept = NULL;
+	_cleanup_(strbuf_release) struct strbuf left_out = STRBUF_INIT;
 
 	for (size_t i = 0; environment && environment[i]; i++) {
 		const char *entry = environment[i];
-		_cleanup_(freep)
-		char *name = mem_strndup(entry, strcspn(entry, "="));
+		_cleanup_(freep) char *name = mem_strndup(entry, strcspn(entry, "="));
 
 		if (sendable(entry))
 			/* A name given twice: the first one counts, as for getenv(). */
@@ -162,10 +153,8 @@ static struct json *submit_environment(char *const *environment)
 static int environment_object(const struct run_options *options, const struct runconfig *config,
 	const char *directory, struct json **ret, struct error *err)
 {
-	_cleanup_(strv_freep)
-	char **variables = strv_copy(config->environment_variables);
-	_cleanup_(freep)
-	char *path = NULL;
+	_cleanup_(strv_freep) char **variables = strv_copy(config->environment_variables);
+	_cleanup_(freep) char *path = NULL;
 	struct json *environment;
 	struct json *python;
 	int r = 0;
@@ -178,8 +167,7 @@ static int environment_object(const struct run_options *options, const struct ru
 		return r;
 	for (size_t i = 0; options->set_env && options->set_env[i]; i++) {
 		const char *equals = strchr(options->set_env[i], '=');
-		_cleanup_(freep)
-		char *name =
+		_cleanup_(freep) char *name =
 			mem_strndup(options->set_env[i], (size_t)(equals - options->set_env[i]));
 
 		env_set(&variables, name, equals + 1);
@@ -285,12 +273,9 @@ static int fill(struct json *body, const struct run_options *options,
 int request_make(const struct run_options *options, char *const *operands, char *const *environment,
 	struct json **ret, struct error *err)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
-	_cleanup_(json_freep)
-	struct json *body = json_new_object();
-	_cleanup_(freep)
-	char *directory = NULL;
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
+	_cleanup_(json_freep) struct json *body = json_new_object();
+	_cleanup_(freep) char *directory = NULL;
 	int r = check_text(options, operands, err);
 
 	if (r >= 0)

@@ -34,8 +34,7 @@ static int fault(struct reading *reading, const struct yaml_node *at, const char
 
 static int fault(struct reading *reading, const struct yaml_node *at, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *text = NULL;
+	_cleanup_(freep) char *text = NULL;
 	va_list args;
 
 	va_start(args, fmt);
@@ -66,8 +65,7 @@ static int read_script(struct reading *reading, const struct yaml_node *value, c
 /* A command in pieces goes through the shell as one line all the same, as Azure ML has it. */
 static int read_command(struct reading *reading, const struct yaml_node *value, const char *path)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf joined = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf joined = STRBUF_INIT;
 
 	if (value->kind != YAML_TREE_SEQUENCE)
 		return read_text(reading, value, path, &reading->config->command);
@@ -347,8 +345,8 @@ static int read_mapping(struct reading *reading, const struct yaml_node *mapping
 			path[0] ? path : "a run configuration");
 	for (size_t i = 0; i < mapping->count; i += 2) {
 		const struct yaml_node *name = mapping->children[i];
-		_cleanup_(freep)
-		char *inner = mem_printf("%s%s%s", path, path[0] ? "." : "", name->text);
+		_cleanup_(freep) char *inner =
+			mem_printf("%s%s%s", path, path[0] ? "." : "", name->text);
 		size_t at = find_key(keys, count, name->text);
 		int r = 0;
 
@@ -409,10 +407,8 @@ static void merge_variables(struct reading *reading)
 int runconfig_parse(
 	const char *text, size_t size, const char *name, struct runconfig *ret, struct error *err)
 {
-	_cleanup_(yaml_tree_release)
-	struct yaml_tree tree = { 0 };
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(yaml_tree_release) struct yaml_tree tree = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 	struct reading reading = { .config = &config, .name = name, .err = err };
 	int r;
 
@@ -455,10 +451,8 @@ static char **places(const char *source_directory, const char *name)
 int runconfig_load(
 	const char *source_directory, const char *name, struct runconfig *ret, struct error *err)
 {
-	_cleanup_(strv_freep)
-	char **paths = places(source_directory, name);
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(strv_freep) char **paths = places(source_directory, name);
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct stat st;
 	size_t i = name[0] == '/' ? 4 : 0;
 	int r;

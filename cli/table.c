@@ -33,8 +33,7 @@ void table_release(struct table *table)
 
 void table_add_coloured(struct table *table, const char *text, const char *colour)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf cell = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf cell = STRBUF_INIT;
 	size_t used = table->used;
 
 	text_escape(&cell, text ? text : "-");
@@ -51,8 +50,7 @@ void table_add(struct table *table, const char *text)
 
 void table_addf(struct table *table, const char *fmt, ...)
 {
-	_cleanup_(freep)
-	char *text = NULL;
+	_cleanup_(freep) char *text = NULL;
 	va_list args;
 
 	va_start(args, fmt);
@@ -205,8 +203,7 @@ void table_format(const struct table *table, unsigned width, bool colour, struct
 
 void table_print(const struct table *table)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
 	table_format(table, output_width(), output_has_colour(), &text);
 	fwrite(text.data, 1, text.size, stdout);

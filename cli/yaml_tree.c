@@ -135,8 +135,7 @@ static int check_key(struct reader *reader, const struct yaml_node *mapping)
 		return fault(reader, &mark, "a key must be a text");
 	for (size_t i = 0; i + 1 < mapping->count; i += 2)
 		if (!strcmp(mapping->children[i]->text, key->text)) {
-			_cleanup_(freep)
-			char *what =
+			_cleanup_(freep) char *what =
 				mem_printf("the key \"%.100s\" is there twice (first in line %zu)",
 					key->text, mapping->children[i]->line);
 
@@ -152,8 +151,7 @@ static int read_node(
 static int read_children(struct reader *reader, struct yaml_node *node, unsigned depth)
 {
 	for (;;) {
-		_cleanup_(yaml_event_delete)
-		yaml_event_t event = { 0 };
+		_cleanup_(yaml_event_delete) yaml_event_t event = { 0 };
 		struct yaml_node *child = NULL;
 		int r = next_event(reader, &event);
 
@@ -213,8 +211,7 @@ static int read_document(struct reader *reader)
 	struct yaml_node *root = NULL;
 
 	for (;;) {
-		_cleanup_(yaml_event_delete)
-		yaml_event_t event = { 0 };
+		_cleanup_(yaml_event_delete) yaml_event_t event = { 0 };
 		int r = next_event(reader, &event);
 
 		if (r < 0)
@@ -284,10 +281,8 @@ static bool looks_like_json(const char *text, size_t size)
 int yaml_tree_parse(
 	const char *text, size_t size, const char *name, struct yaml_tree *ret, struct error *err)
 {
-	_cleanup_(reader_release)
-	struct reader reader = { .name = name, .err = err };
-	_cleanup_(strbuf_release)
-	struct strbuf joined = STRBUF_INIT;
+	_cleanup_(reader_release) struct reader reader = { .name = name, .err = err };
+	_cleanup_(strbuf_release) struct strbuf joined = STRBUF_INIT;
 	int r;
 
 	if (!yaml_parser_initialize(&reader.parser))

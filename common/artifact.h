@@ -15,7 +15,7 @@ struct artifact {
 	char *path;
 	uint64_t size;
 	struct digest digest; /* zeroes: not known yet, the run still goes on */
-	int64_t modified_us; /* UTC */
+	int64_t modified_us;  /* UTC */
 };
 
 struct artifacts {

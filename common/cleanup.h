@@ -21,33 +21,33 @@
 
 #define _cleanup_(f) __attribute__((cleanup(f)))
 
-#define DEFINE_CLEANUP(type, f)                                                                    \
-	static inline void f##p(type *p)                                                           \
-	{                                                                                          \
-		if (*p)                                                                            \
-			f(*p);                                                                     \
-	}                                                                                          \
+#define DEFINE_CLEANUP(type, f) \
+	static inline void f##p(type *p) \
+	{ \
+		if (*p) \
+			f(*p); \
+	} \
 	struct cleanup_needs_a_semicolon
 
-#define TAKE(ptr)                                                                                  \
-	({                                                                                         \
-		__typeof__(ptr) *_take_p = &(ptr);                                                 \
-		__typeof__(ptr) _take_v = *_take_p;                                                \
-		*_take_p = NULL;                                                                   \
-		_take_v;                                                                           \
+#define TAKE(ptr) \
+	({ \
+		__typeof__(ptr) *_take_p = &(ptr); \
+		__typeof__(ptr) _take_v = *_take_p; \
+		*_take_p = NULL; \
+		_take_v; \
 	})
 
-#define TAKE_FD(fd)                                                                                \
-	({                                                                                         \
-		int *_take_p = &(fd);                                                              \
-		int _take_v = *_take_p;                                                            \
-		*_take_p = -EBADF;                                                                 \
-		_take_v;                                                                           \
+#define TAKE_FD(fd) \
+	({ \
+		int *_take_p = &(fd); \
+		int _take_v = *_take_p; \
+		*_take_p = -EBADF; \
+		_take_v; \
 	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
-#define container_of(ptr, type, member) ((type *)((char *)(ptr)-__builtin_offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((char *)(ptr) - __builtin_offsetof(type, member)))
 
 static inline void freep(void *p)
 {

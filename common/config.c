@@ -92,17 +92,18 @@ static int set_key(struct config *config, const char *name, const char *value, c
 
 		if (strcmp(keys[i].name, name))
 			continue;
-		if (keys[i].parse(value, &number) < 0 || number < keys[i].low || number > keys[i].high)
-			return error_set(err, -EINVAL, where, "%s: %s: \"%.80s\" is not %s in its bounds",
-				where, name, value, keys[i].what);
+		if (keys[i].parse(value, &number) < 0 || number < keys[i].low ||
+			number > keys[i].high)
+			return error_set(err, -EINVAL, where,
+				"%s: %s: \"%.80s\" is not %s in its bounds", where, name, value,
+				keys[i].what);
 		*field(config, &keys[i]) = number;
 		return 0;
 	}
 	return error_set(err, -EINVAL, where, "%s: unknown key \"%.80s\"", where, name);
 }
 
-static int parse_line(
-	struct config *config, char *line, const char *where, struct error *err)
+static int parse_line(struct config *config, char *line, const char *where, struct error *err)
 {
 	char *equals;
 

@@ -15,9 +15,9 @@
 #include "common/error.h"
 
 struct config {
-	int64_t max_running_runs; /* how many run at once; the others wait in the queue */
+	int64_t max_running_runs;   /* how many run at once; the others wait in the queue */
 	int64_t stop_grace_seconds; /* between SIGTERM and SIGKILL */
-	int64_t keep_work_days; /* how long work/ of a run that did not complete stays */
+	int64_t keep_work_days;     /* how long work/ of a run that did not complete stays */
 	int64_t snapshot_max_bytes;
 	int64_t snapshot_max_files;
 	int64_t snapshot_warn_bytes;

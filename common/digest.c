@@ -4,9 +4,10 @@
 
 #include <errno.h>
 
-/* The one-algorithm functions, not EVP: they are the same code with the CPU's own instructions, but do
- * not load OpenSSL's configuration and providers, which cost two megabytes that an idle daemon keeps.
- * They are "deprecated" since 3.0 only in favour of the loadable providers that we do not want. */
+/* The one-algorithm functions, not EVP: they are the same code with the CPU's own instructions, but
+ * do not load OpenSSL's configuration and providers, which cost two megabytes that an idle daemon
+ * keeps. They are "deprecated" since 3.0 only in favour of the loadable providers that we do not
+ * want. */
 #define OPENSSL_SUPPRESS_DEPRECATED
 #include <openssl/sha.h>
 

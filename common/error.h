@@ -12,8 +12,8 @@
  * the cause wins. No heap: the texts are cut at the size of their arrays.
  *
  * The errno chosen is the meaning (api.c maps it to HTTP): -EINVAL a bad request, -ENOENT no such
- * thing, -EEXIST / -EBUSY a conflict, -EFBIG too large, -EACCES not allowed, -EBADMSG damaged bytes,
- * -ENOSPC no room; others are faults of the daemon.
+ * thing, -EEXIST / -EBUSY a conflict, -EFBIG too large, -EACCES not allowed, -EBADMSG damaged
+ *bytes, -ENOSPC no room; others are faults of the daemon.
  */
 #pragma once
 
@@ -25,7 +25,10 @@ struct error {
 	char message[1792];
 };
 
-#define ERROR_INIT { 0 }
+#define ERROR_INIT \
+	{ \
+		0 \
+	}
 
 /* Returns r. */
 int error_set(struct error *err, int r, const char *target, const char *fmt, ...)

@@ -72,7 +72,8 @@ static int write_temp(int dirfd, const char *temp, const void *data, size_t size
 static int sync_parent(int dirfd, const char *path)
 {
 	const char *slash = strrchr(path, '/');
-	_cleanup_(freep) char *parent = slash ? mem_strndup(path, (size_t)(slash - path) + 1) : NULL;
+	_cleanup_(freep) char *parent =
+		slash ? mem_strndup(path, (size_t)(slash - path) + 1) : NULL;
 	_cleanup_(closep) int fd =
 		openat(dirfd, parent ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -116,12 +117,12 @@ int dir_make(const char *path, mode_t mode)
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
-/* Directories deeper than this are first moved up: a tree may be deeper than the stack or the number
- * of descriptors that we have. */
+/* Directories deeper than this are first moved up: a tree may be deeper than the stack or the
+ * number of descriptors that we have. */
 #define REMOVE_DEPTH 64
 
 struct removal {
-	int topfd; /* the topmost directory, where deep ones are moved to */
+	int topfd;      /* the topmost directory, where deep ones are moved to */
 	unsigned moved; /* how many were, in this pass */
 	unsigned serial;
 	int result; /* the first failure */

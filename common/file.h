@@ -25,7 +25,7 @@ int file_write_all(int fd, const void *data, size_t size);
 
 enum file_sync {
 	FILE_NO_SYNC, /* survives a crash of the process */
-	FILE_SYNC, /* survives a loss of power: fsync the file, rename, fsync the directory */
+	FILE_SYNC,    /* survives a loss of power: fsync the file, rename, fsync the directory */
 };
 
 /* Replace path by these bytes through a temporary file beside it: seen whole or not at all. */
@@ -37,8 +37,8 @@ int dir_make(const char *path, mode_t mode);
 
 /*
  * Remove path and all below it, whatever it is; a directory without write permission is given one
- * first. Symbolic links are removed, never followed. Absent: 0. Other errors: the first is returned,
- * the rest of the tree is removed all the same.
+ * first. Symbolic links are removed, never followed. Absent: 0. Other errors: the first is
+ * returned, the rest of the tree is removed all the same.
  */
 int tree_remove(int dirfd, const char *path);
 

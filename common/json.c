@@ -241,8 +241,8 @@ void json_set_int(struct json *object, const char *key, int64_t number)
 
 void json_set_real(struct json *object, const char *key, double number)
 {
-	json_set(object, key,
-		isfinite(number) ? wrap(cJSON_CreateNumber(number)) : json_new_null());
+	json_set(
+		object, key, isfinite(number) ? wrap(cJSON_CreateNumber(number)) : json_new_null());
 }
 
 void json_set_bool(struct json *object, const char *key, bool value)
@@ -457,7 +457,8 @@ int json_read_env(const struct json *value, const char *path, void *to, struct e
 			return json_type_error(m, full, "a string", err);
 		if (!env_name_valid(json_key(m)))
 			return error_set(err, -EINVAL, path,
-				"%s: \"%s\" is no name for an environment variable", path, json_key(m));
+				"%s: \"%s\" is no name for an environment variable", path,
+				json_key(m));
 		env[n++] = mem_printf("%s=%s", json_key(m), json_string(m));
 	}
 	strv_free(*(char ***)to);

@@ -80,8 +80,7 @@ void json_set_time(struct json *object, const char *key, int64_t utc_us);
 void json_append(struct json *array, struct json *value); /* takes value over */
 
 /* Reading by table. A reader gets the value, its path for messages, and where to put it. */
-typedef int (*json_reader)(
-	const struct json *value, const char *path, void *to, struct error *err);
+typedef int (*json_reader)(const struct json *value, const char *path, void *to, struct error *err);
 
 enum json_field_flags {
 	JSON_REQUIRED = 1 << 0,
@@ -98,10 +97,14 @@ struct json_field {
 int json_read(const struct json *object, const struct json_field *fields, size_t count, void *to,
 	const char *path, struct error *err);
 
-int json_read_string(const struct json *value, const char *path, void *to, struct error *err); /* char * */
-int json_read_int(const struct json *value, const char *path, void *to, struct error *err); /* int64_t */
-int json_read_real(const struct json *value, const char *path, void *to, struct error *err); /* double */
-int json_read_bool(const struct json *value, const char *path, void *to, struct error *err); /* bool */
+int json_read_string(
+	const struct json *value, const char *path, void *to, struct error *err); /* char * */
+int json_read_int(
+	const struct json *value, const char *path, void *to, struct error *err); /* int64_t */
+int json_read_real(
+	const struct json *value, const char *path, void *to, struct error *err); /* double */
+int json_read_bool(
+	const struct json *value, const char *path, void *to, struct error *err); /* bool */
 /* char **: strings, and numbers as their text. */
 int json_read_strv(const struct json *value, const char *path, void *to, struct error *err);
 /* struct pairs: an object of strings; keys are not empty. */
@@ -110,4 +113,5 @@ int json_read_pairs(const struct json *value, const char *path, void *to, struct
 int json_read_env(const struct json *value, const char *path, void *to, struct error *err);
 
 /* error_set(-EINVAL) with "path: must be WHAT, not a TYPE". */
-int json_type_error(const struct json *value, const char *path, const char *what, struct error *err);
+int json_type_error(
+	const struct json *value, const char *path, const char *what, struct error *err);

@@ -2,12 +2,18 @@
 /*
  * log - what the daemon has to say, one line each, on stderr
  *
- * Under systemd (JOURNAL_STREAM set) a line begins with the journal's "<level>", else with the time.
- * Floors 0 to 2 never log: they return errors, and a fault is logged once, where it is handled.
+ * Under systemd (JOURNAL_STREAM set) a line begins with the journal's "<level>", else with the
+ * time. Floors 0 to 2 never log: they return errors, and a fault is logged once, where it is
+ * handled.
  */
 #pragma once
 
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7
+};
 
 void log_set_level(enum log_level level);
 /* "error", "warning", "info", "debug"; -EINVAL. */

@@ -22,12 +22,12 @@ char *mem_printf(const char *fmt, ...) __attribute__((format(printf, 1, 2), retu
 #define NEW(type) ((type *)mem_alloc(sizeof(type)))
 
 /* Make room in array (pointer, used, room) for one more element. */
-#define GROW(array, used, room)                                                                    \
-	do {                                                                                       \
-		if ((used) == (room)) {                                                            \
-			(room) = (room) ? (room)*2 : 8;                                            \
-			(array) = mem_realloc((array), (room) * sizeof(*(array)));                 \
-		}                                                                                  \
+#define GROW(array, used, room) \
+	do { \
+		if ((used) == (room)) { \
+			(room) = (room) ? (room)*2 : 8; \
+			(array) = mem_realloc((array), (room) * sizeof(*(array))); \
+		} \
 	} while (0)
 
 /* Replace a malloc'ed string field by a copy of text. */

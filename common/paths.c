@@ -96,7 +96,8 @@ int paths_prepare_socket_dir(const char *socket_path, struct error *err)
 		int r = dir_make(dir, 0700);
 
 		if (r < 0)
-			return error_errno(err, r, dir, "cannot make the folder of the socket, %s", dir);
+			return error_errno(
+				err, r, dir, "cannot make the folder of the socket, %s", dir);
 	}
 	if (lstat(dir, &st) < 0)
 		return error_errno(err, -errno, dir, "cannot look at %s", dir);
@@ -114,7 +115,8 @@ int paths_prepare_socket_dir(const char *socket_path, struct error *err)
 			dir, (unsigned)st.st_uid);
 	if ((st.st_mode & 022) && !(st.st_mode & S_ISVTX))
 		return error_set(err, -EPERM, dir,
-			"others can write to %s: refusing to put a socket there; chmod 700 it", dir);
+			"others can write to %s: refusing to put a socket there; chmod 700 it",
+			dir);
 	return 0;
 }
 
@@ -146,7 +148,8 @@ static char *find(const char *const *places, size_t count, const char *name, int
 
 char *paths_program(const char *name)
 {
-	static const char *const places[] = { ".", "../libexec/amlagent", AMLAGENT_LIBEXECDIR, "../bin" };
+	static const char *const places[] = { ".", "../libexec/amlagent", AMLAGENT_LIBEXECDIR,
+		"../bin" };
 
 	return find(places, ARRAY_SIZE(places), name, X_OK);
 }
@@ -159,7 +162,8 @@ char *paths_data(const char *name)
 }
 
 /* The address of a socket by way of its folder's descriptor, which the caller closes. */
-static int make_address(const char *path, struct sockaddr_un *ret, socklen_t *ret_size, int *ret_dir)
+static int make_address(
+	const char *path, struct sockaddr_un *ret, socklen_t *ret_size, int *ret_dir)
 {
 	_cleanup_(freep) char *dir = parent_of(path);
 	_cleanup_(closep) int fd = -EBADF;

@@ -34,12 +34,13 @@ int paths_prepare_socket_dir(const char *socket_path, struct error *err);
 /* A program of ours: beside this one, in ../libexec/amlagent, or where it was installed. NULL: not
  * found. */
 char *paths_program(const char *name);
-/* A file of ours that is read: in the sources beside the build folder, or where it was installed. */
+/* A file of ours that is read: in the sources beside the build folder, or where it was installed.
+ */
 char *paths_data(const char *name);
 
 /*
- * Bind or connect a Unix stream socket at a path of any length (sockaddr_un takes 107 bytes): by way
- * of a descriptor of its folder. Returns a close-on-exec descriptor or a negative errno.
+ * Bind or connect a Unix stream socket at a path of any length (sockaddr_un takes 107 bytes): by
+ * way of a descriptor of its folder. Returns a close-on-exec descriptor or a negative errno.
  */
 int unix_socket_connect(const char *path);
 /* Replaces a socket that nobody listens on; -EADDRINUSE when somebody does, -EEXIST when another

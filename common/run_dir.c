@@ -16,8 +16,11 @@ struct number_field {
 	int64_t low, high;
 };
 
-#define NUMBER(type, field, least, most)                                                           \
-	{ #field, offsetof(struct type, field), sizeof(((struct type *)0)->field), least, most }
+#define NUMBER(type, field, least, most) \
+	{ \
+#field, offsetof(struct type, field), sizeof(((struct type *)0)->field), least, \
+			most \
+	}
 
 static void add_text(struct strbuf *out, const char *key, const char *value)
 {
@@ -113,8 +116,8 @@ static int take_format(const char *data, size_t size, size_t *at)
 	return 0;
 }
 
-static int take_number(const struct record *record, const struct number_field *fields, size_t count,
-	void *to)
+static int take_number(
+	const struct record *record, const struct number_field *fields, size_t count, void *to)
 {
 	for (size_t i = 0; i < count; i++) {
 		int64_t value;

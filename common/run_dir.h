@@ -6,18 +6,16 @@
  *
  *	launch        daemon, before the supervisor is started: what to run. Holds the submitter's
  *	              environment: mode 0600, removed when the run has ended
- *	lock          the supervisor holds a write lock on it (F_OFD_SETLK) for as long as it lives. The
- *	              daemon takes it and hands it over as descriptor RUN_DIR_LOCK_FD, so that there is
- *	              no moment without an owner; a supervisor without that one takes it itself
- *	status        supervisor, replaced by rename: its pid and the child's, since when, boot id.
- *	              Written once before the command is started (child 0) and once it runs
- *	stop          daemon, replaced by rename: please stop, why, and the grace. Then one byte is
- *	              written to `control`, if somebody reads it
- *	control       FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
- *	exit          supervisor, once, by rename, fsynced with its directory: the run is over, and how
- *	std_log.txt   stdout and stderr of the command; also linked as work/user_logs/std_log.txt
- *	supervisor.log  what the supervisor could not do, if anything
- *	work/         the working directory
+ *	lock          the supervisor holds a write lock on it (F_OFD_SETLK) for as long as it lives.
+ *The daemon takes it and hands it over as descriptor RUN_DIR_LOCK_FD, so that there is no moment
+ *without an owner; a supervisor without that one takes it itself status        supervisor, replaced
+ *by rename: its pid and the child's, since when, boot id. Written once before the command is
+ *started (child 0) and once it runs stop          daemon, replaced by rename: please stop, why, and
+ *the grace. Then one byte is written to `control`, if somebody reads it control       FIFO, made by
+ *the daemon; the supervisor reads it. Bytes mean "look at `stop`" exit          supervisor, once,
+ *by rename, fsynced with its directory: the run is over, and how std_log.txt   stdout and stderr of
+ *the command; also linked as work/user_logs/std_log.txt supervisor.log  what the supervisor could
+ *not do, if anything work/         the working directory
  *
  * The questions are asked in this order, so that nothing slips between them: lock held? the run
  * lives. Else exit there? it is over. Else status there? it is lost. Else it was never started.
@@ -53,17 +51,18 @@
 #define RUN_LOG_ARTIFACT "user_logs/std_log.txt"
 #define RUN_DIR_FILE_MAX (16u << 20)
 #define RUN_DIR_LOCK_FD 3
-/* In the environment of the command, from the supervisor: path_absolute() of the run directory. When the
- * supervisor is dead it is the proof that a process belongs to the run. */
+/* In the environment of the command, from the supervisor: path_absolute() of the run directory.
+ * When the supervisor is dead it is the proof that a process belongs to the run. */
 #define RUN_DIR_VARIABLE "AMLAGENT_RUN_DIR"
 
 /* What to run. */
 struct run_launch {
 	char **argv; /* argv[0] is an absolute path and is what is executed */
 	char **env;
-	char *cwd; /* absolute, or relative to the run directory; "work" */
+	char *cwd;        /* absolute, or relative to the run directory; "work" */
 	int64_t limit_us; /* 0: none */
-	int64_t grace_us; /* between the first signal and SIGKILL, for the limit and for leftovers */
+	int64_t grace_us; /* between the first signal and SIGKILL, for the limit and for leftovers
+			   */
 };
 
 void run_launch_release(struct run_launch *launch);
@@ -74,7 +73,7 @@ int run_launch_parse(const char *data, size_t size, struct run_launch *ret);
 struct run_status {
 	int64_t supervisor_pid;
 	int64_t child_pid; /* 0: not started yet */
-	int64_t start_us; /* UTC; 0 with child_pid 0 */
+	int64_t start_us;  /* UTC; 0 with child_pid 0 */
 	char boot_id[37];
 };
 
@@ -83,8 +82,8 @@ int run_status_parse(const char *data, size_t size, struct run_status *ret);
 
 enum run_stop_why {
 	RUN_STOP_NONE,
-	RUN_STOP_LIMIT, /* the supervisor's own timer */
-	RUN_STOP_CANCEL, /* the daemon asked */
+	RUN_STOP_LIMIT,    /* the supervisor's own timer */
+	RUN_STOP_CANCEL,   /* the daemon asked */
 	RUN_STOP_SHUTDOWN, /* the supervisor got SIGTERM: machine or session is going down */
 	RUN_STOP_WHY_COUNT,
 };
@@ -101,13 +100,14 @@ int run_stop_parse(const char *data, size_t size, struct run_stop *ret);
 /* How it ended. Times: UTC microseconds; durations: microseconds. */
 struct run_exit {
 	enum run_stop_why stopped; /* the stop that had been begun before the command ended */
-	int exit_code; /* -1 when a signal ended it or it never ran */
-	int signal; /* 0 when none */
-	int exec_errno; /* the command could not be executed: a positive errno; else 0 */
-	bool oom; /* the kernel's out-of-memory killer was at work meanwhile and it died of SIGKILL */
+	int exit_code;             /* -1 when a signal ended it or it never ran */
+	int signal;                /* 0 when none */
+	int exec_errno;            /* the command could not be executed: a positive errno; else 0 */
+	bool oom; /* the kernel's out-of-memory killer was at work meanwhile and it died of SIGKILL
+		   */
 	int leftovers; /* processes still there when the command had ended, stopped by us */
 	int64_t start_us;
-	int64_t end_us; /* the command's end */
+	int64_t end_us;  /* the command's end */
 	int64_t gone_us; /* the last process's end */
 	int64_t stop_us; /* the first signal of a stop; 0 when none */
 	int64_t wall_us;

@@ -95,7 +95,8 @@ static int read_distributed(const struct json *value, const char *path, void *to
 		"%s: distributed jobs are not supported by this version; leave it out", path);
 }
 
-static int read_user_managed(const struct json *value, const char *path, void *to, struct error *err)
+static int read_user_managed(
+	const struct json *value, const char *path, void *to, struct error *err)
 {
 	bool user_managed;
 	int r = json_read_bool(value, path, &user_managed, err);
@@ -155,7 +156,8 @@ static const struct json_field request_fields[] = {
 	{ "compute_target", json_read_string, FIELD(compute_target), 0 },
 	{ "environment", read_environment, 0, 0 },
 	{ "distributed_job_config", read_distributed, 0, 0 },
-	{ "max_run_duration_seconds", read_duration, FIELD(max_run_duration_seconds), JSON_SEES_NULL },
+	{ "max_run_duration_seconds", read_duration, FIELD(max_run_duration_seconds),
+		JSON_SEES_NULL },
 	{ "resources", read_resources, 0, 0 },
 	{ "priority", read_priority, FIELD(priority), 0 },
 	{ "tags", json_read_pairs, FIELD(tags), 0 },
@@ -202,8 +204,8 @@ static int check_arguments(const struct run_request *request, struct error *err)
 			RUN_ARGUMENT_BYTES_MAX, "put it into a script of the source directory");
 	if (total > RUN_ARGUMENTS_BYTES_MAX || count > RUN_ARGUMENTS_MAX)
 		return error_set(err, -E2BIG, "arguments",
-			"arguments: %zu with %zu bytes are too many (%u with %u bytes at most); %s", count,
-			total, RUN_ARGUMENTS_MAX, RUN_ARGUMENTS_BYTES_MAX, advice);
+			"arguments: %zu with %zu bytes are too many (%u with %u bytes at most); %s",
+			count, total, RUN_ARGUMENTS_MAX, RUN_ARGUMENTS_BYTES_MAX, advice);
 	return 0;
 }
 
@@ -236,7 +238,8 @@ static int check_directory(struct run_request *request, struct error *err)
 
 	if (request->source_directory[0] != '/')
 		return error_set(err, -EINVAL, "source_directory",
-			"source_directory: \"%s\" must be an absolute path", request->source_directory);
+			"source_directory: \"%s\" must be an absolute path",
+			request->source_directory);
 	normal = path_absolute(request->source_directory);
 	free(request->source_directory);
 	request->source_directory = normal;
@@ -296,7 +299,8 @@ static struct json *environment_definition(const struct run_request *request)
 	struct json *python = json_new_object();
 	struct json *variables = json_new_object();
 
-	for (size_t i = 0; request->environment_variables && request->environment_variables[i]; i++) {
+	for (size_t i = 0; request->environment_variables && request->environment_variables[i];
+		i++) {
 		const char *entry = request->environment_variables[i];
 		const char *equals = strchr(entry, '=');
 		_cleanup_(freep) char *name = mem_strndup(entry, (size_t)(equals - entry));
@@ -338,7 +342,8 @@ struct json *run_request_definition(const struct run_request *request)
 	json_set(definition, "environment", environment_definition(request));
 	json_set_null(definition, "distributed_job_config");
 	if (request->max_run_duration_seconds)
-		json_set_int(definition, "max_run_duration_seconds", request->max_run_duration_seconds);
+		json_set_int(
+			definition, "max_run_duration_seconds", request->max_run_duration_seconds);
 	else
 		json_set_null(definition, "max_run_duration_seconds");
 	json_set(definition, "resources", resources_definition(request));
@@ -392,8 +397,8 @@ char *run_id_make(const char *experiment_name)
 	while (getrandom(&number, sizeof(number), 0) != sizeof(number))
 		;
 	/* A file name has 255 bytes at most: a long experiment's runs carry its beginning. */
-	return mem_printf("%.200s_%lld_%08x", experiment_name, (long long)(clock_utc() / USEC_PER_SEC),
-		number);
+	return mem_printf("%.200s_%lld_%08x", experiment_name,
+		(long long)(clock_utc() / USEC_PER_SEC), number);
 }
 
 bool run_id_valid(const char *run_id)
@@ -426,9 +431,8 @@ static int parse_quantity(const char *text, const struct unit *units, size_t cou
 
 int duration_parse(const char *text, int64_t *ret_seconds)
 {
-	static const struct unit units[] = {
-		{ "", 1 }, { "s", 1 }, { "m", 60 }, { "min", 60 }, { "h", 3600 }, { "d", 86400 }
-	};
+	static const struct unit units[] = { { "", 1 }, { "s", 1 }, { "m", 60 }, { "min", 60 },
+		{ "h", 3600 }, { "d", 86400 } };
 	double seconds;
 
 	if (parse_quantity(text, units, ARRAY_SIZE(units), &seconds) < 0 || seconds < 1 ||
@@ -440,15 +444,14 @@ int duration_parse(const char *text, int64_t *ret_seconds)
 
 int size_parse(const char *text, int64_t *ret_bytes)
 {
-	static const struct unit units[] = {
-		{ "", 1 }, { "B", 1 }, { "K", 0x1p10 }, { "KB", 0x1p10 }, { "KiB", 0x1p10 },
-		{ "M", 0x1p20 }, { "MB", 0x1p20 }, { "MiB", 0x1p20 }, { "G", 0x1p30 },
-		{ "GB", 0x1p30 }, { "GiB", 0x1p30 }, { "T", 0x1p40 }, { "TB", 0x1p40 },
-		{ "TiB", 0x1p40 }
-	};
+	static const struct unit units[] = { { "", 1 }, { "B", 1 }, { "K", 0x1p10 },
+		{ "KB", 0x1p10 }, { "KiB", 0x1p10 }, { "M", 0x1p20 }, { "MB", 0x1p20 },
+		{ "MiB", 0x1p20 }, { "G", 0x1p30 }, { "GB", 0x1p30 }, { "GiB", 0x1p30 },
+		{ "T", 0x1p40 }, { "TB", 0x1p40 }, { "TiB", 0x1p40 } };
 	double bytes;
 
-	if (parse_quantity(text, units, ARRAY_SIZE(units), &bytes) < 0 || bytes < 1 || bytes > 0x1p52)
+	if (parse_quantity(text, units, ARRAY_SIZE(units), &bytes) < 0 || bytes < 1 ||
+		bytes > 0x1p52)
 		return -EINVAL;
 	*ret_bytes = (int64_t)bytes;
 	return 0;

@@ -4,8 +4,8 @@
  *
  * The body of POST /v1/runs as a struct. run_request_parse() checks all that can be checked without
  * looking at the disk and fills in the defaults; what needs the disk (the folder, the script) is
- * the snapshot's business. run_request_definition() is its inverse without submit_environment, which
- * is never kept.
+ * the snapshot's business. run_request_definition() is its inverse without submit_environment,
+ * which is never kept.
  *
  * Errors: -EINVAL (-E2BIG for too many or too long arguments) with err naming the key and saying
  * what to do. Who frees: run_request_release(), also of a half-filled one.
@@ -28,18 +28,18 @@
 #define RUN_TAGS_MAX 200
 
 struct run_request {
-	char *experiment_name; /* NULL in the request: derived from the source directory */
-	char *display_name; /* NULL: none */
+	char *experiment_name;  /* NULL in the request: derived from the source directory */
+	char *display_name;     /* NULL: none */
 	char *source_directory; /* absolute */
-	char *script; /* relative to source_directory and inside it; NULL with command */
+	char *script;           /* relative to source_directory and inside it; NULL with command */
 	char **arguments;
-	char *command; /* one shell command line; NULL with script */
-	char *compute_target; /* "local" */
-	char *environment_name; /* NULL: none */
-	char **environment_variables; /* "NAME=VALUE" */
-	char *interpreter_path; /* NULL: python or python3 on the submitter's PATH */
+	char *command;                    /* one shell command line; NULL with script */
+	char *compute_target;             /* "local" */
+	char *environment_name;           /* NULL: none */
+	char **environment_variables;     /* "NAME=VALUE" */
+	char *interpreter_path;           /* NULL: python or python3 on the submitter's PATH */
 	int64_t max_run_duration_seconds; /* 0: no limit (null in JSON) */
-	int64_t cpus; /* at least 1 */
+	int64_t cpus;                     /* at least 1 */
 	int64_t gpus;
 	int64_t memory_bytes; /* 0: not asked for (null in JSON) */
 	int64_t priority;
@@ -60,7 +60,8 @@ bool experiment_name_valid(const char *name);
  * malloc'ed. */
 char *experiment_name_from(const char *directory);
 
-/* "<experiment>_<unix seconds>_<8 hex>", from the clock and the kernel's random bytes. malloc'ed. */
+/* "<experiment>_<unix seconds>_<8 hex>", from the clock and the kernel's random bytes. malloc'ed.
+ */
 char *run_id_make(const char *experiment_name);
 /* Could this be a run id, and so a name of a folder? */
 bool run_id_valid(const char *run_id);

@@ -2,9 +2,9 @@
 /*
  * run_state - the states of a run, what may follow what, and why runs end
  *
- * One table (run_state.c) holds the names users see and the edges; a test walks it. State and result
- * are two things: a run that is over has a cause, and the cause alone says which of the three
- * terminal states it is in and what error.code shows. Pure.
+ * One table (run_state.c) holds the names users see and the edges; a test walks it. State and
+ * result are two things: a run that is over has a cause, and the cause alone says which of the
+ * three terminal states it is in and what error.code shows. Pure.
  */
 #pragma once
 

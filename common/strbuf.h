@@ -23,7 +23,10 @@ struct strbuf {
 	size_t room;
 };
 
-#define STRBUF_INIT { NULL, 0, 0 }
+#define STRBUF_INIT \
+	{ \
+		NULL, 0, 0 \
+	}
 
 void strbuf_add(struct strbuf *buf, const void *data, size_t size);
 void strbuf_adds(struct strbuf *buf, const char *text);

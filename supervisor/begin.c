@@ -44,7 +44,7 @@ static bool is_lock(int fd)
 	struct stat ours, there;
 
 	return fstat(fd, &ours) == 0 && stat(RUN_DIR_LOCK, &there) == 0 &&
-		ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
+	       ours.st_dev == there.st_dev && ours.st_ino == there.st_ino;
 }
 
 /* The daemon may have locked it for us: there is then no moment without an owner. Locking it again
@@ -56,7 +56,8 @@ static int take_lock(struct beginning *begin)
 	if (is_lock(RUN_DIR_LOCK_FD))
 		begin->lock_fd = fcntl(RUN_DIR_LOCK_FD, F_DUPFD_CLOEXEC, RUN_DIR_LOCK_FD + 1);
 	else
-		begin->lock_fd = open(RUN_DIR_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+		begin->lock_fd =
+			open(RUN_DIR_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (begin->lock_fd < 0)
 		return -errno;
 	if (fcntl(begin->lock_fd, F_OFD_SETLK, &lock) == 0)
@@ -140,7 +141,9 @@ int begin(const char *run_dir, struct beginning *ret)
 
 	int r;
 
-	*ret = (struct beginning){ .run_dir = run_dir, .lock_fd = -EBADF, .files = CHILD_FILES_INIT };
+	*ret = (struct beginning){
+		.run_dir = run_dir, .lock_fd = -EBADF, .files = CHILD_FILES_INIT
+	};
 	r = enter(ret);
 	if (r < 0) {
 		dprintf(STDERR_FILENO, "%s: %s\n", run_dir, strerror(-r));

@@ -3,8 +3,8 @@
  * begin - from the name of a run directory to all that is needed to start its command
  *
  * Enters the directory (the working directory from then on), leaves the caller's session and
- * descriptors, takes the lock, refuses a second start, reads `launch`, opens what the command and the
- * loop need. The last of the supervisor's allocations are made here and in child_start().
+ * descriptors, takes the lock, refuses a second start, reads `launch`, opens what the command and
+ * the loop need. The last of the supervisor's allocations are made here and in child_start().
  */
 #pragma once
 

@@ -53,8 +53,8 @@ static int set_attributes(posix_spawnattr_t *attributes)
 	int r;
 
 	sigemptyset(&none);
-	/* Not sigfillset(): it leaves out two that the C library keeps for itself, and posix_spawn()
-	 * would have those ignored. */
+	/* Not sigfillset(): it leaves out two that the C library keeps for itself, and
+	 * posix_spawn() would have those ignored. */
 	memset(&all, 0xff, sizeof(all));
 	r = posix_spawnattr_setflags(
 		attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);

@@ -3,9 +3,9 @@
  * child - start the command
  *
  * In a session of its own, with default signals, nothing blocked, and no descriptor but 0, 1 and 2.
- * child_open() does all that can fail for want of a file; child_start() then only spawns (posix_spawn
- * does not copy the parent and returns once the command has been executed, or with the reason why
- * not).
+ * child_open() does all that can fail for want of a file; child_start() then only spawns
+ * (posix_spawn does not copy the parent and returns once the command has been executed, or with the
+ * reason why not).
  */
 #pragma once
 
@@ -15,11 +15,14 @@
 
 struct child_files {
 	int null_fd; /* stdin */
-	int log_fd; /* stdout and stderr */
+	int log_fd;  /* stdout and stderr */
 	int work_fd; /* the working directory */
 };
 
-#define CHILD_FILES_INIT { -EBADF, -EBADF, -EBADF }
+#define CHILD_FILES_INIT \
+	{ \
+		-EBADF, -EBADF, -EBADF \
+	}
 
 /* 0 or a negative errno. */
 int child_open(const struct run_launch *launch, struct child_files *ret);

@@ -8,8 +8,8 @@
 
 #include <stdint.h>
 
-/* Make it choose us late, where we may. After the command has been started: it would inherit the right
- * to protect itself as well. */
+/* Make it choose us late, where we may. After the command has been started: it would inherit the
+ * right to protect itself as well. */
 void oom_protect_self(void);
 
 /* How many processes it has killed since boot; -1 when that is not known. */

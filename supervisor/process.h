@@ -14,8 +14,8 @@ struct process {
 	pid_t pid;
 	pid_t parent;
 	pid_t group;
-	bool alive; /* some thread of it: a zombie whose other threads go on is alive */
-	bool ours; /* of the tree; set by tree.c */
+	bool alive;     /* some thread of it: a zombie whose other threads go on is alive */
+	bool ours;      /* of the tree; set by tree.c */
 	uint64_t start; /* ticks since boot; with the pid it names the process */
 };
 

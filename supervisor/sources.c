@@ -33,7 +33,8 @@ static int set_signals(int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-/* Open for both directions: without a writer a pipe that is only read would be at its end for ever. */
+/* Open for both directions: without a writer a pipe that is only read would be at its end for ever.
+ */
 static int open_control(void)
 {
 	_cleanup_(closep) int fd =

@@ -2,8 +2,8 @@
 /*
  * sources - what wakes the supervisor: children, SIGTERM, the one deadline, the control pipe
  *
- * Signals come through a signalfd, the deadline through a timerfd on CLOCK_BOOTTIME (suspend counts,
- * a changed clock does not). No heap.
+ * Signals come through a signalfd, the deadline through a timerfd on CLOCK_BOOTTIME (suspend
+ * counts, a changed clock does not). No heap.
  */
 #pragma once
 
@@ -20,7 +20,7 @@ struct sources {
 /* Bits of sources_wait(); a child's end or the deadline alone give none: look at both always. */
 enum source {
 	SOURCE_TERMINATE = 1, /* SIGTERM */
-	SOURCE_CONTROL = 2, /* a byte in `control` */
+	SOURCE_CONTROL = 2,   /* a byte in `control` */
 };
 
 /* Ignores what must not end us, blocks what the signalfd takes. 0 or a negative errno. */

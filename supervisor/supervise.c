@@ -25,14 +25,15 @@
 /* Between two rounds of looks at a tree that is being killed. */
 #define LOOK_MIN_US 1000
 #define LOOK_MAX_US 100000
-/* A look that takes so many times longer is broken off, so that the newest have their turn again. */
+/* A look that takes so many times longer is broken off, so that the newest have their turn again.
+ */
 #define LOOK_PATIENCE 64
 #define WRITE_RETRY_SECONDS 1
 
 enum state {
-	RUNNING, /* the command runs */
+	RUNNING,  /* the command runs */
 	STOPPING, /* SIGTERM was sent: the grace */
-	KILLING, /* the grace is over: until nothing is left */
+	KILLING,  /* the grace is over: until nothing is left */
 	OVER,
 	STATE_COUNT,
 };
@@ -50,14 +51,14 @@ struct supervision {
 	struct beginning begin;
 	int64_t limit_us, grace_us;
 	enum state state;
-	pid_t child; /* 0 when none, or when it was waited for */
+	pid_t child;           /* 0 when none, or when it was waited for */
 	int64_t boot_start_us; /* when it was started, by clock_boot() */
-	int64_t deadline_us; /* of clock_boot(), whatever it is for */
-	int64_t look_us; /* KILLING: until the next look */
-	int64_t oom_kills; /* at the start */
-	bool child_killed; /* the SIGKILL is ours */
-	bool uncollected; /* more children may have ended */
-	struct run_stop stop; /* the latest one read */
+	int64_t deadline_us;   /* of clock_boot(), whatever it is for */
+	int64_t look_us;       /* KILLING: until the next look */
+	int64_t oom_kills;     /* at the start */
+	bool child_killed;     /* the SIGKILL is ours */
+	bool uncollected;      /* more children may have ended */
+	struct run_stop stop;  /* the latest one read */
 	struct run_exit exit;
 };
 
@@ -151,7 +152,7 @@ static void command_ended(struct supervision *s, const siginfo_t *info)
 	exit->exit_code = by_signal ? -1 : info->si_status;
 	exit->signal = by_signal ? info->si_status : 0;
 	exit->oom = exit->signal == SIGKILL && !s->child_killed && s->oom_kills >= 0 &&
-		oom_kill_count() > s->oom_kills;
+		    oom_kill_count() > s->oom_kills;
 }
 
 /* Wait for those that have ended. False when there are no children. */

@@ -10,9 +10,9 @@
  *
  * Stopping is one path whatever the reason (limit, cancel, shutdown, leftovers after the command's
  * own end): SIGTERM then SIGCONT to every process of the tree, the grace, then SIGSTOP and SIGKILL
- * in repeated walks until no child is left: setsid, double forks and ignored signals do not escape a
- * subreaper. Only then the exit record is written, fsynced, renamed, its directory fsynced; then the
- * supervisor ends. It allocates before it starts the child and nothing after, and it never ends
+ * in repeated walks until no child is left: setsid, double forks and ignored signals do not escape
+ * a subreaper. Only then the exit record is written, fsynced, renamed, its directory fsynced; then
+ * the supervisor ends. It allocates before it starts the child and nothing after, and it never ends
  * because of what the child does; a disk without room is waited for.
  *
  * Exit status: 0 once the exit record is there; 1 when it could not even begin (the reason is in

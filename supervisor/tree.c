@@ -86,7 +86,8 @@ static bool still_ours(const struct process *process)
 		struct process now;
 
 		if (process_read(proc_fd, process->pid, &now) < 0 || now.start != process->start ||
-			now.parent != process->parent || (depth == 0 && now.group != process->group))
+			now.parent != process->parent ||
+			(depth == 0 && now.group != process->group))
 			return false;
 		if (now.parent == self)
 			return true;
@@ -108,7 +109,8 @@ static bool signal_group(pid_t group, const int *signals, size_t count)
 
 static bool is_due(const struct process *process)
 {
-	/* The command began a session of its own, so none of the tree is in these; kill(-1) is everybody. */
+	/* The command began a session of its own, so none of the tree is in these; kill(-1) is
+	 * everybody. */
 	bool plausible = process->group > 1 && process->group != self;
 
 	return process->ours && process->alive && plausible && !was_reached(process->group);

@@ -30,8 +30,8 @@ static const struct {
 	{ 0, 500, "InternalError" },
 };
 
-static void reply_error(
-	struct call *call, unsigned status, const char *code, const struct error *err, char **headers)
+static void reply_error(struct call *call, unsigned status, const char *code,
+	const struct error *err, char **headers)
 {
 	struct json *root = json_new_object();
 	struct json *error = json_new_object();
@@ -116,8 +116,8 @@ int api_query_int(struct call *call, const char *key, int64_t low, int64_t high,
 	errno = 0;
 	value = strtoll(text, &end, 10);
 	if (errno || end == text || *end || value < low || value > high) {
-		api_fail(call, -EINVAL, key, "%s: must be a whole number between %lld and %lld", key,
-			(long long)low, (long long)high);
+		api_fail(call, -EINVAL, key, "%s: must be a whole number between %lld and %lld",
+			key, (long long)low, (long long)high);
 		return -EINVAL;
 	}
 	*ret = value;
@@ -173,9 +173,11 @@ static bool resolve_run(struct call *call, const char *name)
 		return true;
 	r = run_manager_resolve(call->api->options.runs, name, &call->run_id);
 	if (r == -ENOTUNIQ)
-		api_fail(call, r, "run_id", "\"%.200s\" is the beginning of more than one run's id", name);
+		api_fail(call, r, "run_id", "\"%.200s\" is the beginning of more than one run's id",
+			name);
 	else if (r == -ENOENT)
-		api_fail(call, r, "run_id", "no run \"%.200s\"; `amlctl list` shows what there is", name);
+		api_fail(call, r, "run_id", "no run \"%.200s\"; `amlctl list` shows what there is",
+			name);
 	else if (r < 0)
 		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
 	return r >= 0;

@@ -29,7 +29,7 @@ struct api_options {
 	struct watch *watch;
 	const char *state_dir;
 	const char *openapi_path; /* NULL: not installed */
-	int64_t started_us; /* UTC */
+	int64_t started_us;       /* UTC */
 };
 
 struct api *api_new(const struct api_options *options);

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/run_dir.h"
 #include "runs/work.h"
 #include "store/store.h"
 
@@ -29,7 +30,8 @@ static void add_live(struct call *call, const char *prefix, struct artifacts *li
 	for (size_t i = 0; i < live.count; i++) {
 		const struct artifact *item = &live.items[i];
 
-		if (!strncmp(item->path, prefix, strlen(prefix)) && !artifacts_find(list, item->path))
+		if (!strncmp(item->path, prefix, strlen(prefix)) &&
+			!artifacts_find(list, item->path))
 			artifacts_add(list, item->path, item->size, NULL, item->modified_us);
 	}
 	artifacts_release(&live);
@@ -74,8 +76,8 @@ static bool parse_offset(const char **text, uint64_t *ret)
 	return !errno;
 }
 
-/* "bytes=5-9", "bytes=5-", "bytes=-3". 1: a range; 0: none that we honour (the whole is sent then, as
- * RFC 9110 allows); -ERANGE: beyond the end. */
+/* "bytes=5-9", "bytes=5-", "bytes=-3". 1: a range; 0: none that we honour (the whole is sent then,
+ * as RFC 9110 allows); -ERANGE: beyond the end. */
 static int parse_range(const char *header, uint64_t size, struct range *ret)
 {
 	bool has_first, has_last;
@@ -134,7 +136,8 @@ static int reply_stored(struct call *call)
 	struct artifact artifact = { 0 };
 	struct blob_reply reply;
 	char digest[DIGEST_HEX_SIZE + 1];
-	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
+	int r = history_artifact_get(
+		call->api->options.history, call->run_id, call->rest, &artifact);
 
 	if (r < 0)
 		return r;
@@ -170,8 +173,8 @@ static int reply_live(struct call *call)
 		return -errno;
 	if (take_range(call, (uint64_t)st.st_size, &reply, &headers)) {
 		call->answered = true;
-		http_reply_file(call->request, reply.status, ARTIFACT_TYPE, TAKE_FD(fd), reply.offset,
-			reply.size, headers);
+		http_reply_file(call->request, reply.status, ARTIFACT_TYPE, TAKE_FD(fd),
+			reply.offset, reply.size, headers);
 	}
 	return 0;
 }
@@ -183,8 +186,9 @@ void artifacts_read(struct call *call)
 	if (r == -ENOENT)
 		r = reply_live(call);
 	if (r == -ENOENT || r == -ELOOP)
-		api_fail(call, -ENOENT, "path", "%s has no artifact \"%.300s\"; `amlctl files %s` lists them",
-			call->run_id, call->rest, call->run_id);
+		api_fail(call, -ENOENT, "path",
+			"%s has no artifact \"%.300s\"; `amlctl files %s` lists them", call->run_id,
+			call->rest, call->run_id);
 	else if (r < 0)
 		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
 }
@@ -213,6 +217,11 @@ void artifacts_write_begin(struct call *call)
 			"path: \"%.300s\" must be relative, without \".\" and \"..\"", call->rest);
 		return;
 	}
+	if (!strcmp(call->rest, RUN_LOG_ARTIFACT)) {
+		api_fail(call, -EEXIST, "path", "%s is the run's own log and is not replaced",
+			call->rest);
+		return;
+	}
 	r = store_writer_begin(call->api->options.store, &call->writer);
 	if (r < 0) {
 		api_fail(call, r, NULL, "cannot store the artifact: %s", strerror(-r));
@@ -232,8 +241,8 @@ static void put_on_thread(struct work *work)
 {
 	struct put *put = container_of(work, struct put, work);
 
-	put->result = store_writer_commit(
-		put->call->writer, &put->artifact.digest, &put->artifact.size);
+	put->result =
+		store_writer_commit(put->call->writer, &put->artifact.digest, &put->artifact.size);
 	put->call->writer = NULL;
 }
 
@@ -314,6 +323,9 @@ void snapshots_read(struct call *call)
 	}
 	call->answered = true;
 	pump_reply(options->loop, call->request,
-		&(struct pump_source){ .content_type = "application/x-tar", .size = HTTP_SIZE_UNKNOWN,
-			.read = read_tar, .close = close_tar, .source = tar });
+		&(struct pump_source){ .content_type = "application/x-tar",
+			.size = HTTP_SIZE_UNKNOWN,
+			.read = read_tar,
+			.close = close_tar,
+			.source = tar });
 }

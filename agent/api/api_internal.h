@@ -16,7 +16,7 @@ struct call {
 	struct http_request *request;
 	const struct route *route;
 	char *run_id; /* of {id}, resolved; NULL when the route has none */
-	char *rest; /* of {rest}, decoded: a path; NULL when the route has none */
+	char *rest;   /* of {rest}, decoded: a path; NULL when the route has none */
 	bool answered;
 	/* GET ?wait= */
 	struct run_waiter waiter;
@@ -30,14 +30,15 @@ struct route {
 	const char *path; /* "/v1/runs/{id}/artifacts/{rest}" */
 	void (*handle)(struct call *call);
 	void (*begin)(struct call *call); /* at the headers; NULL: nothing to do */
-	void (*end)(struct call *call); /* the request is over; NULL: nothing to do */
-	const char *const *queries; /* NULL-ended names of what may follow '?'; NULL: none */
+	void (*end)(struct call *call);   /* the request is over; NULL: nothing to do */
+	const char *const *queries;       /* NULL-ended names of what may follow '?'; NULL: none */
 };
 
 /* routes.c */
-const struct route *route_find(const char *method, const char *path, char **ret_id, char **ret_rest,
-	int *ret_error);
-/* "GET, POST" for a path that is there under other methods. malloc'ed; NULL when it is not there. */
+const struct route *route_find(
+	const char *method, const char *path, char **ret_id, char **ret_rest, int *ret_error);
+/* "GET, POST" for a path that is there under other methods. malloc'ed; NULL when it is not there.
+ */
 char *route_methods(const char *path);
 
 /* Answers; each takes what it is given over only where it says so. */

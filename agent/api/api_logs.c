@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* api_logs - bytes of a log: from the file the run writes while it goes on, from the store afterwards */
+/* api_logs - bytes of a log: from the file the run writes while it goes on, from the store
+ * afterwards */
 #include <string.h>
 
 #include "api/api_internal.h"
@@ -47,15 +48,19 @@ static int reply_live(struct call *call, bool follow, uint64_t offset)
 	if (r < 0)
 		return r;
 	call->answered = true;
-	http_reply_stream(call->request, 200, LOG_TYPE, HTTP_SIZE_UNKNOWN, &stream_ops, follower, NULL);
+	http_reply_stream(
+		call->request, 200, LOG_TYPE, HTTP_SIZE_UNKNOWN, &stream_ops, follower, NULL);
 	return 0;
 }
 
 static int reply_stored(struct call *call, uint64_t offset)
 {
 	struct artifact artifact = { 0 };
-	struct blob_reply reply = { .artifact = &artifact, .content_type = LOG_TYPE, .status = 200 };
-	int r = history_artifact_get(call->api->options.history, call->run_id, call->rest, &artifact);
+	struct blob_reply reply = {
+		.artifact = &artifact, .content_type = LOG_TYPE, .status = 200
+	};
+	int r = history_artifact_get(
+		call->api->options.history, call->run_id, call->rest, &artifact);
 
 	if (r < 0)
 		return r;
@@ -84,7 +89,8 @@ void logs_read(struct call *call)
 		call->answered = true;
 		http_reply(call->request, 200, LOG_TYPE, "", 0, NULL);
 	} else if (r == -ENOENT) {
-		api_fail(call, r, "name", "%s has no log \"%.300s\"; `amlctl files %s` lists what there is",
+		api_fail(call, r, "name",
+			"%s has no log \"%.300s\"; `amlctl files %s` lists what there is",
 			call->run_id, call->rest, call->run_id);
 	} else if (r < 0) {
 		api_fail(call, r, NULL, "cannot read the log: %s", strerror(-r));

@@ -50,8 +50,8 @@ void runs_submit(struct call *call)
 		api_reply_bad_request(call, &err);
 		return;
 	}
-	run_manager_submit(call->api->options.runs, &request, http_request_uid(call->request), submitted,
-		call);
+	run_manager_submit(call->api->options.runs, &request, http_request_uid(call->request),
+		submitted, call);
 }
 
 static int parse_states(const char *text, char ***ret, struct error *err)
@@ -205,7 +205,8 @@ static int read_tags(const struct json *value, const char *path, void *to, struc
 		return json_type_error(value, path, "an object", err);
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
 		if (!json_is_string(m) && !json_is_null(m))
-			return json_type_error(m, path, "an object of strings (null removes one)", err);
+			return json_type_error(
+				m, path, "an object of strings (null removes one)", err);
 		if (!json_key(m)[0])
 			return error_set(err, -EINVAL, path, "%s: a key is empty", path);
 		pairs_set(to, json_key(m), json_string(m));
@@ -213,14 +214,16 @@ static int read_tags(const struct json *value, const char *path, void *to, struc
 	return 0;
 }
 
-static int read_display_name(const struct json *value, const char *path, void *to, struct error *err)
+static int read_display_name(
+	const struct json *value, const char *path, void *to, struct error *err)
 {
 	if (json_is_null(value)) {
 		mem_replace(to, "");
 		return 0;
 	}
 	if (json_is_string(value) && strlen(json_string(value)) > RUN_NAME_MAX)
-		return error_set(err, -EINVAL, path, "%s: longer than %d bytes", path, RUN_NAME_MAX);
+		return error_set(
+			err, -EINVAL, path, "%s: longer than %d bytes", path, RUN_NAME_MAX);
 	return json_read_string(value, path, to, err);
 }
 
@@ -246,8 +249,8 @@ void runs_patch(struct call *call)
 	if (r < 0)
 		api_reply_error(call, &err);
 	else
-		run_manager_patch(call->api->options.runs, call->run_id, &patch.tags, patch.display_name,
-			changed, call);
+		run_manager_patch(call->api->options.runs, call->run_id, &patch.tags,
+			patch.display_name, changed, call);
 	pairs_release(&patch.tags);
 	free(patch.display_name);
 }

@@ -52,7 +52,9 @@ static void close_verified(void *source)
 static void fail(struct call *call, int r)
 {
 	api_fail(call, r == -ENOENT ? -EBADMSG : r, NULL, "cannot read %.300s from the store: %s",
-		call->rest, r == -EBADMSG ? "its bytes are damaged (they do not match their digest)" : strerror(-r));
+		call->rest,
+		r == -EBADMSG ? "its bytes are damaged (they do not match their digest)"
+			      : strerror(-r));
 }
 
 static void send_small(struct call *call, const struct blob_reply *reply)
@@ -82,7 +84,8 @@ static void send_large(struct call *call, const struct blob_reply *reply, int fd
 		.source = file,
 	};
 
-	*file = (struct verified_file){ fd, reply->size, reply->artifact->digest, digest_sum_new() };
+	*file = (struct verified_file){ fd, reply->size, reply->artifact->digest,
+		digest_sum_new() };
 	call->answered = true;
 	pump_reply(call->api->options.loop, call->request, &source);
 }
@@ -114,7 +117,7 @@ void blob_reply_send(struct call *call, const struct blob_reply *reply)
 		send_large(call, reply, fd);
 	} else {
 		call->answered = true;
-		http_reply_file(call->request, reply->status, reply->content_type, fd, reply->offset,
-			reply->size, reply->headers);
+		http_reply_file(call->request, reply->status, reply->content_type, fd,
+			reply->offset, reply->size, reply->headers);
 	}
 }

@@ -16,7 +16,7 @@ struct pump {
 	struct work work;
 	bool busy, closed;
 	ssize_t result; /* of the last read: what is in data; 0: the end; negative errno */
-	size_t at; /* how much of it was taken */
+	size_t at;      /* how much of it was taken */
 	char data[PUMP_SIZE];
 };
 

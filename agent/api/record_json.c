@@ -48,9 +48,11 @@ static struct json *interpreter_json(const struct run_record *record)
 static struct json *log_files_json(const struct run_record *record)
 {
 	struct json *files = json_new_object();
-	_cleanup_(freep) char *href = mem_printf("/v1/runs/%s/logs/%s", record->run_id, RUN_LOG_ARTIFACT);
+	_cleanup_(freep) char *href =
+		mem_printf("/v1/runs/%s/logs/%s", record->run_id, RUN_LOG_ARTIFACT);
 
-	/* Before it has started there is nothing to read; a run that failed in set-up has no log. */
+	/* Before it has started there is nothing to read; a run that failed in set-up has no log.
+	 */
 	if (record->start_us)
 		json_set_string(files, RUN_LOG_ARTIFACT, href);
 	return files;

@@ -33,8 +33,8 @@ static const struct route routes[] = {
 /* clang-format on */
 
 /* A part in braces takes one segment, {rest} all that is left. Fills in where they begin. */
-static bool matches(const char *pattern, const char *path, const char **id, size_t *id_size,
-	const char **rest)
+static bool matches(
+	const char *pattern, const char *path, const char **id, size_t *id_size, const char **rest)
 {
 	*id = *rest = NULL;
 	while (*pattern) {
@@ -56,8 +56,8 @@ static bool matches(const char *pattern, const char *path, const char **id, size
 	return !*path;
 }
 
-static int decode_parts(const char *id, size_t id_size, const char *rest, char **ret_id,
-	char **ret_rest)
+static int decode_parts(
+	const char *id, size_t id_size, const char *rest, char **ret_id, char **ret_rest)
 {
 	_cleanup_(freep) char *raw = id ? mem_strndup(id, id_size) : NULL;
 	_cleanup_(freep) char *name = NULL;
@@ -72,8 +72,8 @@ static int decode_parts(const char *id, size_t id_size, const char *rest, char *
 	return r;
 }
 
-const struct route *route_find(const char *method, const char *path, char **ret_id, char **ret_rest,
-	int *ret_error)
+const struct route *route_find(
+	const char *method, const char *path, char **ret_id, char **ret_rest, int *ret_error)
 {
 	/* HEAD is GET without the body; the transport leaves that out. */
 	const char *wanted = strcmp(method, "HEAD") ? method : "GET";
@@ -101,7 +101,8 @@ char *route_methods(const char *path)
 		size_t id_size = 0;
 
 		if (matches(routes[i].path, path, &id, &id_size, &rest))
-			strbuf_addf(&out, "%s%s", out.size ? ", " : "", routes[i].method);
+			strbuf_addf(&out, "%s%s%s", out.size ? ", " : "", routes[i].method,
+				strcmp(routes[i].method, "GET") ? "" : ", HEAD");
 	}
 	return out.size ? strbuf_steal(&out) : NULL;
 }

@@ -26,7 +26,7 @@
 struct store;
 
 struct collect_options {
-	int run_dirfd; /* the run directory: std_log.txt and work/ */
+	int run_dirfd;                    /* the run directory: std_log.txt and work/ */
 	const struct digest *snapshot_id; /* NULL: none; everything counts as made by the run */
 	bool move; /* the run directory goes afterwards: link files into the store, do not copy */
 };

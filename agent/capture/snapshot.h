@@ -40,7 +40,7 @@ struct store;
 #define SNAPSHOT_MANIFEST_MAX ((size_t)256 << 20)
 
 struct snapshot_limits {
-	uint64_t max_bytes, max_files; /* an error above */
+	uint64_t max_bytes, max_files;   /* an error above */
 	uint64_t warn_bytes, warn_files; /* a warning above */
 };
 
@@ -49,7 +49,7 @@ struct snapshot {
 	uint64_t files;
 	uint64_t bytes;
 	uint64_t files_read; /* how many were opened; 0 for an unchanged tree */
-	char **warnings; /* strv */
+	char **warnings;     /* strv */
 };
 
 int snapshot_take(struct store *store, const char *index_dir, const char *source_dir,

@@ -19,15 +19,15 @@
 struct snapshot_limits;
 
 enum snapshot_item_state {
-	ITEM_KNOWN, /* a file whose digest is known; every directory and link */
+	ITEM_KNOWN,  /* a file whose digest is known; every directory and link */
 	ITEM_UNREAD, /* a file that must be read */
-	ITEM_GONE, /* it vanished before it could be read */
+	ITEM_GONE,   /* it vanished before it could be read */
 };
 
 struct snapshot_item {
 	const struct walk_dir *dir; /* the one it lies in */
 	struct walk_entry *entry;
-	char *target; /* links */
+	char *target;         /* links */
 	struct digest digest; /* files that are known */
 	enum snapshot_item_state state;
 };

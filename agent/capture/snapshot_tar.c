@@ -41,12 +41,12 @@ struct snapshot_tar {
 	struct manifest_reader reader;
 	struct strbuf ready; /* headers, padding: to be handed out next */
 	size_t ready_at;
-	int fd; /* of the file at hand; -EBADF: none */
-	uint64_t left; /* of its bytes */
-	size_t padding; /* after them */
+	int fd;               /* of the file at hand; -EBADF: none */
+	uint64_t left;        /* of its bytes */
+	size_t padding;       /* after them */
 	struct digest digest; /* that its bytes should have */
 	struct digest_sum *sum;
-	bool ended; /* the last block is ready */
+	bool ended;  /* the last block is ready */
 	int failure; /* met once, told always */
 };
 

@@ -22,7 +22,7 @@ struct walker {
 	struct walk *walk;
 	const struct walk_options *options;
 	int root_fd;
-	size_t level_start; /* the level at hand: from here to the end of walk->dirs */
+	size_t level_start;   /* the level at hand: from here to the end of walk->dirs */
 	struct piece *pieces; /* of its large directories */
 	size_t piece_count, piece_room;
 	atomic_ullong seen; /* entries */

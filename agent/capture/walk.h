@@ -37,12 +37,12 @@ struct walk_entry {
 
 struct walk_dir {
 	const struct walk_dir *parent; /* NULL: the root */
-	char *path; /* "" for the root, else with a '/' at its end */
+	char *path;                    /* "" for the root, else with a '/' at its end */
 	size_t path_size;
-	unsigned depth; /* 0 for the root */
+	unsigned depth;             /* 0 for the root */
 	struct walk_entry *entries; /* by name */
 	size_t count;
-	bool vanished; /* before it could be opened */
+	bool vanished;       /* before it could be opened */
 	bool rules_are_link; /* its rule file is a symbolic link: not read, as in git */
 
 	/* The walk's own. */
@@ -54,7 +54,7 @@ struct walk_dir {
 };
 
 struct walk_options {
-	uint64_t entries_max; /* stop soon after so many */
+	uint64_t entries_max;             /* stop soon after so many */
 	uint64_t skip_device, skip_inode; /* a directory that is not taken; 0: none */
 };
 
@@ -63,8 +63,8 @@ struct walk {
 	size_t count, room;
 	const char *rule_file; /* ".amlignore" or ".gitignore" */
 	const char *advice; /* where to list what is to be left out, for people: "list it in %s" */
-	bool cut; /* there is more than entries_max */
-	char *skipped; /* path of the directory that was not taken; NULL: none */
+	bool cut;           /* there is more than entries_max */
+	char *skipped;      /* path of the directory that was not taken; NULL: none */
 };
 
 int walk_run(int root_fd, const struct walk_options *options, struct walk *ret, struct error *err);

@@ -37,7 +37,7 @@ struct http_server {
 	struct http_handler handler;
 	struct http_options options;
 	unsigned connections;
-	struct http_connection *open; /* all of them */
+	struct http_connection *open;  /* all of them */
 	bool closed_some;              /* connections, in this run of MHD */
 	unsigned pins;                 /* poll handles and requests that are still there */
 	struct http_request *requests; /* all of them */
@@ -51,10 +51,10 @@ struct http_connection {
 	int fd; /* MHD's */
 	uid_t uid;
 	pid_t pid;
-	uv_poll_t poll;               /* watches the peer while a request sleeps */
-	bool polled;                  /* poll was initialised */
-	struct http_request *sleeper; /* whom to tell that the peer has gone */
-	struct http_request *request; /* the one it is at; NULL between two */
+	uv_poll_t poll;                      /* watches the peer while a request sleeps */
+	bool polled;                         /* poll was initialised */
+	struct http_request *sleeper;        /* whom to tell that the peer has gone */
+	struct http_request *request;        /* the one it is at; NULL between two */
 	struct http_connection *prev, *next; /* http_server::open */
 };
 

@@ -24,7 +24,8 @@ void http_server_kick(struct http_server *server)
 }
 
 /* MHD is told of new bytes by edges: when the last bytes and the end of a request that is too short
- * come together, it reads the bytes and is not told again. Ending the connection is another edge. */
+ * come together, it reads the bytes and is not told again. Ending the connection is another edge.
+ */
 static void end_cut_connections(struct http_server *server)
 {
 	for (struct http_connection *c = server->open; c; c = c->next)

@@ -3,9 +3,9 @@
  * executor - how a run is started: an interface, so that queue, limits and recovery can be tested
  * without processes (tests/fake_executor.h is the other one)
  *
- * The three calls return at once. What happens is told through the events, from the loop, never from
- * within a call: `started` at most once, then `ended` exactly once. After `ended` the executor has
- * forgotten the run.
+ * The three calls return at once. What happens is told through the events, from the loop, never
+ * from within a call: `started` at most once, then `ended` exactly once. After `ended` the executor
+ * has forgotten the run.
  *
  * Threads: the loop's alone.
  */
@@ -18,15 +18,16 @@
 struct executor_events {
 	/* The command runs; since when (UTC). */
 	void (*started)(void *run, int64_t start_us);
-	/* It is over and nothing of it is left. NULL: the supervisor is gone without a verdict; `seen_us`
-	 * is when it was last known to live. */
+	/* It is over and nothing of it is left. NULL: the supervisor is gone without a verdict;
+	 * `seen_us` is when it was last known to live. */
 	void (*ended)(void *run, const struct run_exit *exit, int64_t seen_us);
 };
 
 enum executor_found {
 	EXECUTOR_LIVES, /* reattached; events will come */
 	EXECUTOR_ENDED, /* it is over: `ended` will come with its record */
-	EXECUTOR_LOST, /* it had been started and nobody knows how it ended: `ended(NULL)` will come */
+	EXECUTOR_LOST, /* it had been started and nobody knows how it ended: `ended(NULL)` will come
+			*/
 	EXECUTOR_NEVER_STARTED, /* forgotten again; no event will come */
 };
 

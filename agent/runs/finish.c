@@ -60,8 +60,7 @@ void finish_carry_out(struct finish *finish)
 		return;
 	}
 	options.move = finish->verdict.cause == RUN_CAUSE_NONE;
-	r = collect_outputs(
-		finish->store, &options, &finish->artifacts, &finish->warnings, &err);
+	r = collect_outputs(finish->store, &options, &finish->artifacts, &finish->warnings, &err);
 	if (r < 0) {
 		error_default(&err, r, "cannot collect the outputs");
 		without_outputs(finish, &err);

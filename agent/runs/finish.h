@@ -2,10 +2,10 @@
 /*
  * finish - the blocking part of a run's end: verdict, outputs, and afterwards the folder
  *
- * finish_carry_out() reads the log's end, gives the verdict and collects the outputs into the store.
- * Outputs that cannot be stored turn a success into OutputError and leave the files where they are;
- * another cause stays and a warning tells. finish_clean_up() comes after history has committed: it
- * removes the run directory of a run that needs it no more, else all of it but work/.
+ * finish_carry_out() reads the log's end, gives the verdict and collects the outputs into the
+ * store. Outputs that cannot be stored turn a success into OutputError and leave the files where
+ * they are; another cause stays and a warning tells. finish_clean_up() comes after history has
+ * committed: it removes the run directory of a run that needs it no more, else all of it but work/.
  *
  * Threads: any (a work thread).
  */

@@ -18,7 +18,7 @@ struct log_follower {
 	struct log_follower_options options;
 	char *name;
 	int dirfd; /* the run directory; its name may go, what we hold stays */
-	int fd; /* negative until the log is there */
+	int fd;    /* negative until the log is there */
 	bool over; /* the run's end is durable */
 	struct run_waiter waiter;
 	struct watch_item *item; /* armed: there was nothing to read */
@@ -64,7 +64,8 @@ int log_follower_open(const struct log_follower_options *options, struct log_fol
 	if (r == -ENOENT && follower->dirfd >= 0 && !strcmp(options->name, RUN_LOG_ARTIFACT))
 		r = 0;
 	if (r >= 0)
-		r = run_waiter_start(options->manager, options->run_id, &follower->waiter, on_run_changed);
+		r = run_waiter_start(
+			options->manager, options->run_id, &follower->waiter, on_run_changed);
 	if (r < 0) {
 		log_follower_close(follower);
 		return r;
@@ -96,8 +97,8 @@ static int arm(struct log_follower *follower)
 	if (follower->item || follower->fd < 0)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", follower->fd);
-	return watch_add(follower->options.watch, path, IN_MODIFY | IN_ONESHOT, on_file_changed, follower,
-		&follower->item);
+	return watch_add(follower->options.watch, path, IN_MODIFY | IN_ONESHOT, on_file_changed,
+		follower, &follower->item);
 }
 
 ssize_t log_follower_read(struct log_follower *follower, char *to, size_t size)

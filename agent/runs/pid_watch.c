@@ -25,8 +25,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	watch->ended(watch->data);
 }
 
-int pid_watch_new(uv_loop_t *loop, pid_t pid, pid_watch_callback ended, void *data,
-	struct pid_watch **ret)
+int pid_watch_new(
+	uv_loop_t *loop, pid_t pid, pid_watch_callback ended, void *data, struct pid_watch **ret)
 {
 	_cleanup_(closep) int fd = pidfd_open(pid, 0);
 	_cleanup_(freep) struct pid_watch *watch = NEW(struct pid_watch);

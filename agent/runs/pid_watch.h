@@ -13,8 +13,8 @@ struct pid_watch;
 
 typedef void (*pid_watch_callback)(void *data);
 
-int pid_watch_new(uv_loop_t *loop, pid_t pid, pid_watch_callback ended, void *data,
-	struct pid_watch **ret);
+int pid_watch_new(
+	uv_loop_t *loop, pid_t pid, pid_watch_callback ended, void *data, struct pid_watch **ret);
 
 /* The exit status of a child of ours that has ended, waited for with this; -1 when it is none, and
  * 128+N for signal N. */

@@ -62,7 +62,8 @@ static void set_all(char ***env, char *const *variables)
 {
 	for (size_t i = 0; variables && variables[i]; i++) {
 		const char *equals = strchr(variables[i], '=');
-		_cleanup_(freep) char *name = mem_strndup(variables[i], (size_t)(equals - variables[i]));
+		_cleanup_(freep) char *name =
+			mem_strndup(variables[i], (size_t)(equals - variables[i]));
 
 		env_set(env, name, equals + 1);
 	}
@@ -185,8 +186,8 @@ static int make_special_folders(int workfd, struct error *err)
 	return 0;
 }
 
-/* The log is the kernel's: a file opened for append. Its name in work/ is only for the script's eyes;
- * the one in the run directory is the log, whatever the script does. */
+/* The log is the kernel's: a file opened for append. Its name in work/ is only for the script's
+ * eyes; the one in the run directory is the log, whatever the script does. */
 static int make_log(int dirfd, int workfd, struct error *err)
 {
 	_cleanup_(closep) int fd =
@@ -195,7 +196,8 @@ static int make_log(int dirfd, int workfd, struct error *err)
 	if (fd < 0)
 		return error_errno(err, -errno, NULL, "cannot make the log");
 	if (unlinkat(workfd, RUN_LOG_ARTIFACT, 0) < 0 && errno != ENOENT)
-		return error_errno(err, -errno, RUN_LOG_ARTIFACT, "cannot replace %s", RUN_LOG_ARTIFACT);
+		return error_errno(
+			err, -errno, RUN_LOG_ARTIFACT, "cannot replace %s", RUN_LOG_ARTIFACT);
 	linkat(dirfd, RUN_DIR_LOG, workfd, RUN_LOG_ARTIFACT, 0); /* nice to have */
 	return 0;
 }
@@ -206,12 +208,13 @@ static int lay_out(const struct prepare *prepare, int dirfd, struct error *err)
 	int r = tree_remove(dirfd, RUN_DIR_WORK);
 
 	if (r < 0 || mkdirat(dirfd, RUN_DIR_WORK, 0700) < 0)
-		return error_errno(err, r < 0 ? r : -errno, NULL, "cannot make the working directory");
+		return error_errno(
+			err, r < 0 ? r : -errno, NULL, "cannot make the working directory");
 	workfd = openat(dirfd, RUN_DIR_WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (workfd < 0)
 		return error_errno(err, -errno, NULL, "cannot open the working directory");
-	r = snapshot_lay_out(
-		prepare->store, &prepare->snapshot_id, prepare->request->source_directory, workfd, err);
+	r = snapshot_lay_out(prepare->store, &prepare->snapshot_id,
+		prepare->request->source_directory, workfd, err);
 	if (r >= 0)
 		r = make_special_folders(workfd, err);
 	if (r >= 0)
@@ -231,8 +234,7 @@ static int write_launch(const struct run_launch *launch, int dirfd)
 
 int prepare_carry_out(struct prepare *prepare, struct error *err)
 {
-	_cleanup_(closep) int dirfd =
-		open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closep) int dirfd = open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(run_launch_release) struct run_launch launch = {
 		.limit_us = prepare->request->max_run_duration_seconds * USEC_PER_SEC,
 		.grace_us = prepare->grace_us,
@@ -240,7 +242,8 @@ int prepare_carry_out(struct prepare *prepare, struct error *err)
 	int r;
 
 	if (dirfd < 0)
-		return error_errno(err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
+		return error_errno(
+			err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
 	r = make_environment(prepare, dirfd, &launch.env, err);
 	if (r >= 0)
 		r = lay_out(prepare, dirfd, err);
@@ -250,7 +253,9 @@ int prepare_carry_out(struct prepare *prepare, struct error *err)
 	make_command(prepare, &launch);
 	prepare->program = mem_strdup(launch.argv[0]);
 	r = write_launch(&launch, dirfd);
-	return r < 0 ? error_errno(err, r, NULL, "cannot write what to run into %s", prepare->run_dir) : 0;
+	return r < 0 ? error_errno(
+			       err, r, NULL, "cannot write what to run into %s", prepare->run_dir)
+		     : 0;
 }
 
 void prepare_release(struct prepare *prepare)

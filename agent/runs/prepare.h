@@ -30,7 +30,7 @@ struct prepare {
 	int64_t grace_us;
 	/* out */
 	struct interpreter interpreter; /* path NULL: none is needed (command) */
-	char *program; /* what is executed: argv[0] */
+	char *program;                  /* what is executed: argv[0] */
 };
 
 int prepare_carry_out(struct prepare *prepare, struct error *err);

@@ -20,8 +20,8 @@ static void catch_up(struct run_live *run)
 }
 
 /* Nothing of it was ever started. In this boot the run directory is believed: it takes its place in
- * the queue again. After a reboot what was not flushed is gone, `status` among it: it may have run. So
- * it has when history knows its start, and the folder is gone. */
+ * the queue again. After a reboot what was not flushed is gone, `status` among it: it may have run.
+ * So it has when history knows its start, and the folder is gone. */
 static void never_started(struct run_live *run, bool same_boot)
 {
 	enum run_state state = run->record.state;
@@ -33,7 +33,8 @@ static void never_started(struct run_live *run, bool same_boot)
 	} else if (same_boot && (state == RUN_PREPARING || state == RUN_STARTING)) {
 		run_live_queue(run, clock_utc());
 		/* Else a reboot now would find it as one that may have run. */
-		history_update(run->manager->options.history, &run->record, HISTORY_DURABLE, NULL, NULL);
+		history_update(
+			run->manager->options.history, &run->record, HISTORY_DURABLE, NULL, NULL);
 	} else {
 		catch_up(run);
 		run->manager->slots_used++; /* given back by `ended` */
@@ -111,13 +112,20 @@ static void sweep_done(struct work *work)
 	run_manager_unpend(manager);
 }
 
-/* A submission that was not accepted has got no further than its environment, a deleted run's folder
- * was emptied of this: it is another history's, and its processes may be there. */
+/* A submission that was not accepted has got no further than its environment, a deleted run's
+ * folder was emptied of this: it is another history's, and its processes may be there. */
 static bool may_have_run(const char *path)
 {
 	_cleanup_(freep) char *launch = path_join(path, RUN_DIR_LAUNCH);
 
 	return access(launch, F_OK) == 0;
+}
+
+/* Nobody needs the folder any more: the run has Completed, or there was time enough for a look. */
+static bool is_spent(const struct run_manager *manager, const struct run_record *record)
+{
+	return record->state == RUN_COMPLETED ||
+	       clock_utc() - record->end_us > manager->options.keep_work_us;
 }
 
 static void sweep_folder(struct sweep *sweep, const char *name)
@@ -135,7 +143,7 @@ static void sweep_folder(struct sweep *sweep, const char *name)
 		free(path);
 		return;
 	}
-	strv_take(record.state == RUN_COMPLETED ? &sweep->remove : &sweep->strip, path);
+	strv_take(is_spent(manager, &record) ? &sweep->remove : &sweep->strip, path);
 	run_record_release(&record);
 }
 

@@ -16,8 +16,8 @@ int run_live_apply(struct run_live *run, const struct run_event *event)
 	int r = run_apply(&run->record, event);
 
 	if (r < 0) {
-		log_error("%s: event %d does not fit state %s", run->record.run_id, (int)event->type,
-			run_state_name(run->record.state));
+		log_error("%s: event %d does not fit state %s", run->record.run_id,
+			(int)event->type, run_state_name(run->record.state));
 		return r;
 	}
 	run_live_changed(run, false);
@@ -95,7 +95,8 @@ static void final_committed(void *data, int result)
 	run->record = run->final;
 	run->final = (struct run_record){ 0 };
 	log_info("%s: %s%s%s", run->record.run_id, run_state_name(run->record.state),
-		run->record.cause ? " " : "", run->record.cause ? run_cause_name(run->record.cause) : "");
+		run->record.cause ? " " : "",
+		run->record.cause ? run_cause_name(run->record.cause) : "");
 	run_live_over(run);
 	if (!run->prepare_busy) /* else when that has come back */
 		start_clean_up(run);
@@ -209,8 +210,8 @@ static void commit_prepare(struct run_live *run)
 {
 	run->pending++;
 	run->prepare_failed = false;
-	history_update(run->manager->options.history, &run->record, HISTORY_DURABLE, prepare_committed,
-		run);
+	history_update(run->manager->options.history, &run->record, HISTORY_DURABLE,
+		prepare_committed, run);
 }
 
 static int read_definition(struct run_live *run, struct error *err)
@@ -251,7 +252,8 @@ static void prepare_start(struct run_live *run)
 	run->prepare_busy = true;
 	run->pending++;
 	work_queue(manager->options.loop, &run->work, prepare_on_thread, prepare_done);
-	/* Committed beside it: after a loss of power a run that may have run is not started twice. */
+	/* Committed beside it: after a loss of power a run that may have run is not started twice.
+	 */
 	commit_prepare(run);
 }
 
@@ -399,7 +401,8 @@ void run_live_cancel(struct run_live *run, const char *by)
 	if (!run->canceled_by)
 		run->canceled_by = mem_strdup(by);
 	if (!run->in_executor) {
-		_cleanup_(freep) char *message = mem_printf("canceled by %s before it was started", by);
+		_cleanup_(freep) char *message =
+			mem_printf("canceled by %s before it was started", by);
 
 		run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, message);
 		return;

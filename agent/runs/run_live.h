@@ -2,8 +2,8 @@
 /*
  * run_live - a run that is not over, in memory (private to run_manager.c, run_life.c, recovery.c)
  *
- * Life: made queued (or by recovery), in the manager's table until its end is durable, freed when the
- * last asynchronous call that knows it has come back (`pending`).
+ * Life: made queued (or by recovery), in the manager's table until its end is durable, freed when
+ * the last asynchronous call that knows it has come back (`pending`).
  */
 #pragma once
 
@@ -19,18 +19,18 @@
 struct run_live {
 	struct run_record record;
 	struct run_manager *manager;
-	char *dir; /* absolute path of the run directory */
-	TAILQ_ENTRY(run_live) all; /* run_manager::all */
+	char *dir;                   /* absolute path of the run directory */
+	TAILQ_ENTRY(run_live) all;   /* run_manager::all */
 	TAILQ_ENTRY(run_live) queue; /* run_manager::queue */
 	struct run_waiter *waiters;
 	unsigned pending; /* work and history calls that will come back */
 
 	bool in_queue;
-	bool over; /* its end is durable; out of the table */
+	bool over;   /* its end is durable; out of the table */
 	bool ending; /* its end is decided and being committed */
 	bool in_executor;
 	bool prepare_busy, prepare_committed, prepare_failed; /* failed: to be committed again */
-	char *canceled_by; /* user name */
+	char *canceled_by;                                    /* user name */
 
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
@@ -44,8 +44,8 @@ struct run_live {
 	struct digest snapshot_id;
 	struct finish finish;
 	struct run_record final; /* the record as it will be once committed */
-	bool final_failed; /* to be committed again */
-	bool stop_failed; /* to be asked again */
+	bool final_failed;       /* to be committed again */
+	bool stop_failed;        /* to be asked again */
 };
 
 TAILQ_HEAD(run_live_list, run_live);
@@ -60,7 +60,7 @@ struct run_manager {
 	struct run_live_list queue; /* Queued, in the order of their turn */
 	int64_t slots_used;
 	uv_timer_t retry; /* runs while something could not be done for want of room */
-	bool scheduling; /* being done, or not to be done yet: recovery */
+	bool scheduling;  /* being done, or not to be done yet: recovery */
 	unsigned pending; /* calls that belong to no run: submissions, patches, ... */
 	bool stopping;
 	void (*freed)(void *data);

@@ -332,7 +332,8 @@ void run_manager_count(const struct run_manager *manager, struct run_counts *ret
 
 	*ret = (struct run_counts){ .running = manager->slots_used,
 		.max_running = manager->options.max_running };
-	TAILQ_FOREACH(run, &manager->all, all) {
+	TAILQ_FOREACH(run, &manager->all, all)
+	{
 		ret->queued += run->in_queue;
 		ret->finalizing += run->record.state == RUN_FINALIZING;
 	}
@@ -448,8 +449,8 @@ static void inserted(void *data, int result)
 	if (submit->submission.git.patch) {
 		artifacts_add(&patch, GIT_PATCH_ARTIFACT, submit->submission.git.patch_size,
 			&submit->submission.patch_digest, clock_utc());
-		history_put_artifacts(
-			manager->options.history, submit->record.run_id, &patch, patch_committed, submit);
+		history_put_artifacts(manager->options.history, submit->record.run_id, &patch,
+			patch_committed, submit);
 		artifacts_release(&patch);
 	} else {
 		submit_accepted(submit, 0);
@@ -532,8 +533,8 @@ void run_manager_submit(struct run_manager *manager, struct run_request *request
 
 /* ---- cancel, patch, delete, artifacts ---- */
 
-static void cancel_ended(struct run_manager *manager, const char *run_id, run_manager_done done,
-	void *data)
+static void cancel_ended(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
 {
 	struct run_record record;
 	struct error err = ERROR_INIT;
@@ -673,7 +674,8 @@ void run_manager_delete(
 		done(data, NULL, &err);
 		return;
 	}
-	history_delete(manager->options.history, run_id, deleted, reply_new(manager, run_id, done, data));
+	history_delete(
+		manager->options.history, run_id, deleted, reply_new(manager, run_id, done, data));
 }
 
 static void artifacts_put(void *data, int result)

@@ -9,14 +9,15 @@
  *	Preparing -> Starting   work/ is laid out: the executor starts it
  *	Starting -> Running     the executor says so
  *	-> Finalizing           the executor says that nothing of it is left: the slot is free
- *	-> the end              outputs are stored, the record is committed durably: those who wait are told
+ *	-> the end              outputs are stored, the record is committed durably: those who wait
+ *are told
  *
  * Live runs are kept in memory and answered from there; the others are history's. A run's end is
  * shown to nobody before it is durable. What cannot be committed (no room on the disk) is tried
  * again every second, for ever.
  *
- * run_manager_recover() puts every run that history calls live back into the place where it belongs:
- * queued again, reattached, finished, or lost.
+ * run_manager_recover() puts every run that history calls live back into the place where it
+ *belongs: queued again, reattached, finished, or lost.
  *
  * Threads: the loop's alone. Results of calls that take `done` come later, from the loop.
  */
@@ -39,11 +40,12 @@ struct run_manager_options {
 	uv_loop_t *loop;
 	struct store *store;
 	struct history *history;
-	struct watch *watch; /* for log followers */
-	const char *state_dir; /* absolute; runs/ and index/ are in it */
+	struct watch *watch;    /* for log followers */
+	const char *state_dir;  /* absolute; runs/ and index/ are in it */
 	const char *git_helper; /* NULL: none */
 	struct snapshot_limits limits;
 	int64_t grace_us;
+	int64_t keep_work_us; /* how long work/ of a run that did not complete stays */
 	int64_t max_running;
 };
 
@@ -81,8 +83,8 @@ void run_manager_put_artifacts(struct run_manager *manager, const char *run_id,
 int run_manager_resolve(struct run_manager *manager, const char *name, char **ret_run_id);
 /* The record as it is now. The caller releases it. */
 int run_manager_get(struct run_manager *manager, const char *run_id, struct run_record *ret);
-int run_manager_list(
-	struct run_manager *manager, const struct history_query *query, struct run_record_list *ret);
+int run_manager_list(struct run_manager *manager, const struct history_query *query,
+	struct run_record_list *ret);
 
 struct run_counts {
 	int64_t running; /* they hold a slot */

@@ -34,10 +34,11 @@ static int check_script(const struct run_request *request, struct error *err)
 		return 0;
 	path = path_join(request->source_directory, request->script);
 	if (stat(path, &st) < 0)
-		return error_set(err, -errno, "script", "script: no \"%s\" in %s (%s)", request->script,
-			request->source_directory, strerror(errno));
+		return error_set(err, -errno, "script", "script: no \"%s\" in %s (%s)",
+			request->script, request->source_directory, strerror(errno));
 	if (!S_ISREG(st.st_mode))
-		return error_set(err, -EINVAL, "script", "script: \"%s\" is not a file", request->script);
+		return error_set(
+			err, -EINVAL, "script", "script: \"%s\" is not a file", request->script);
 	return 0;
 }
 
@@ -77,7 +78,8 @@ static int check_script_kept(const struct submission *submission, struct error *
 
 	if (!submission->request.script)
 		return 0;
-	r = store_read(submission->store, &submission->snapshot.id, SNAPSHOT_MANIFEST_MAX, &data, &size);
+	r = store_read(
+		submission->store, &submission->snapshot.id, SNAPSHOT_MANIFEST_MAX, &data, &size);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the snapshot back");
 	path = normal_relative(submission->request.script);
@@ -103,7 +105,8 @@ static int take_snapshot(struct submission *submission, struct error *err)
 	pthread_t thread;
 	bool beside = pthread_create(&thread, NULL, read_git, submission) == 0;
 	int r = snapshot_take(submission->store, submission->index_dir,
-		submission->request.source_directory, submission->limits, &submission->snapshot, err);
+		submission->request.source_directory, submission->limits, &submission->snapshot,
+		err);
 
 	if (beside)
 		pthread_join(thread, NULL);
@@ -149,8 +152,7 @@ static int write_environment(int dirfd, char *const *environment)
 
 static int make_run_dir(const struct submission *submission)
 {
-	_cleanup_(closep) int runs =
-		open(submission->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(closep) int runs = open(submission->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(closep) int dir = -EBADF;
 	int r;
 

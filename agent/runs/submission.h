@@ -16,7 +16,8 @@
 
 struct store;
 
-/* The submitter's environment as NUL-ended "NAME=VALUE", in the run directory; absent: a clean one. */
+/* The submitter's environment as NUL-ended "NAME=VALUE", in the run directory; absent: a clean one.
+ */
 #define SUBMISSION_ENVIRONMENT "environment"
 
 struct submission {

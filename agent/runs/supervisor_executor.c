@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* supervisor_executor - the real executor: one amlagent-supervisor per run; see supervisor_executor.h */
+/* supervisor_executor - the real executor: one amlagent-supervisor per run; see
+ * supervisor_executor.h */
 #include "runs/supervisor_executor.h"
 
 #include <fcntl.h>
@@ -25,7 +26,7 @@
 enum stage {
 	LIVES, /* the lock is held, or was when we looked */
 	ENDED, /* `exit` was read */
-	LOST, /* its processes are being looked for */
+	LOST,  /* its processes are being looked for */
 };
 
 struct supervised {
@@ -36,7 +37,7 @@ struct supervised {
 	int dirfd;
 	enum stage stage;
 	struct pid_watch *supervisor; /* LIVES; NULL while its pid is not known */
-	struct watch_item *status; /* until it is known that the command runs */
+	struct watch_item *status;    /* until it is known that the command runs */
 	bool told_started;
 	int64_t seen_us;
 	struct run_exit exit;
@@ -77,7 +78,8 @@ static int parse_status(const char *data, size_t size, void *ret)
 	return run_status_parse(data, size, ret);
 }
 
-static int read_record(const struct supervised *run, const char *name, parse_record parse, void *ret)
+static int read_record(
+	const struct supervised *run, const char *name, parse_record parse, void *ret)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	int r = file_read(run->dirfd, name, RECORD_MAX, &text);
@@ -133,12 +135,11 @@ static void log_reason(const struct supervised *run, int code)
 
 /* ---- a run in memory ---- */
 
-static int supervised_new(struct supervisor_executor *owner, const char *run_dir, void *data,
-	struct supervised **ret)
+static int supervised_new(
+	struct supervisor_executor *owner, const char *run_dir, void *data, struct supervised **ret)
 {
 	_cleanup_(freep) char *dir = path_absolute(run_dir);
-	_cleanup_(closep) int dirfd =
-		dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
+	_cleanup_(closep) int dirfd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
 	struct supervised *run;
 
 	if (dirfd < 0)
@@ -174,8 +175,8 @@ static struct supervised *find(struct supervisor_executor *owner, const void *da
 	struct supervised *run;
 
 	TAILQ_FOREACH(run, &owner->runs, all)
-		if (run->run == data)
-			return run;
+	if (run->run == data)
+		return run;
 	return NULL;
 }
 
@@ -196,7 +197,8 @@ static enum stage stage_of(struct supervised *run)
 	r = read_record(run, RUN_DIR_EXIT, parse_exit, &run->exit);
 	if (r == 0)
 		return ENDED;
-	/* A verdict that cannot be read just now (descriptors, memory, the disk) is asked for again. */
+	/* A verdict that cannot be read just now (descriptors, memory, the disk) is asked for
+	 * again. */
 	return r == -ENOENT || r == -EBADMSG || r == -EFBIG ? LOST : LIVES;
 }
 
@@ -217,7 +219,8 @@ static void tell_started(struct supervised *run, int64_t start_us)
 	run->owner->executor.events->started(run->run, start_us);
 }
 
-/* A pid is believed while the lock is held: held still when we have its pidfd, it is the holder's. */
+/* A pid is believed while the lock is held: held still when we have its pidfd, it is the holder's.
+ */
 static void attach(struct supervised *run, const struct run_status *status)
 {
 	struct supervisor_executor *owner = run->owner;
@@ -286,7 +289,7 @@ static void look_after_lost(struct supervised *run)
 
 static void look_after(struct supervised *run)
 {
-	static void (*const by_stage[])(struct supervised *run) = {
+	static void (*const by_stage[])(struct supervised * run) = {
 		[LIVES] = look_after_living,
 		[ENDED] = look_after_ended,
 		[LOST] = look_after_lost,
@@ -295,8 +298,8 @@ static void look_after(struct supervised *run)
 	by_stage[run->stage](run);
 }
 
-/* Events are told from here: they may start other runs, which go to the end of the list, and end only
- * the run that they are for. */
+/* Events are told from here: they may start other runs, which go to the end of the list, and end
+ * only the run that they are for. */
 static void on_timer(uv_timer_t *timer)
 {
 	struct supervisor_executor *owner = container_of(timer, struct supervisor_executor, timer);
@@ -417,7 +420,8 @@ static int start_supervisor(struct supervised *run)
 	r = lock_fd < 0 ? lock_fd : spawn(run, lock_fd, &pid);
 	if (r < 0)
 		return r;
-	/* Not waited for yet, so the number is its own. No room for a pidfd: found by `status` later. */
+	/* Not waited for yet, so the number is its own. No room for a pidfd: found by `status`
+	 * later. */
 	pid_watch_new(run->owner->loop, pid, on_supervisor_ended, run, &run->supervisor);
 	return 0;
 }

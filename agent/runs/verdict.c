@@ -28,22 +28,24 @@ static void of_lost(const struct verdict_facts *facts, struct verdict *ret)
 static void of_limit(const struct verdict_facts *facts, struct verdict *ret)
 {
 	ret->cause = RUN_CAUSE_MAX_RUN_DURATION_EXCEEDED;
-	ret->message = mem_printf("stopped after max_run_duration_seconds = %lld s",
-		(long long)facts->limit_seconds);
+	ret->message = mem_printf(
+		"stopped after max_run_duration_seconds = %lld s", (long long)facts->limit_seconds);
 }
 
 static void of_cancel(const struct verdict_facts *facts, struct verdict *ret)
 {
 	ret->cause = RUN_CAUSE_CANCELED_BY_USER;
-	ret->message = mem_printf("canceled by %s", facts->canceled_by ? facts->canceled_by : "user");
+	ret->message =
+		mem_printf("canceled by %s", facts->canceled_by ? facts->canceled_by : "user");
 }
 
 static void of_shutdown(const struct verdict_facts *facts, struct verdict *ret)
 {
 	(void)facts;
 	ret->cause = RUN_CAUSE_KILLED;
-	ret->message = mem_strdup("the run's supervisor was told to end (SIGTERM: the machine or the "
-				  "session was shutting down), and stopped the run");
+	ret->message =
+		mem_strdup("the run's supervisor was told to end (SIGTERM: the machine or the "
+			   "session was shutting down), and stopped the run");
 }
 
 /* The first line says it all, with the log's last line; the others follow for who wants them. */
@@ -74,12 +76,13 @@ static void of_own_end(const struct verdict_facts *facts, struct verdict *ret)
 
 	if (exit->exec_errno) {
 		ret->cause = RUN_CAUSE_SETUP_ERROR;
-		ret->message = mem_printf("cannot execute %s: %s", facts->program,
-			strerror(exit->exec_errno));
+		ret->message = mem_printf(
+			"cannot execute %s: %s", facts->program, strerror(exit->exec_errno));
 	} else if (exit->signal && exit->oom) {
 		ret->cause = RUN_CAUSE_OUT_OF_MEMORY;
-		ret->message = mem_printf("killed by SIGKILL while the kernel's out-of-memory killer was at "
-					  "work (largest process: %lld MiB)",
+		ret->message = mem_printf(
+			"killed by SIGKILL while the kernel's out-of-memory killer was at "
+			"work (largest process: %lld MiB)",
 			(long long)(exit->peak_bytes >> 20));
 	} else if (exit->signal) {
 		ret->cause = RUN_CAUSE_KILLED;

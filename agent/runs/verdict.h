@@ -13,18 +13,18 @@
 struct verdict {
 	enum run_cause cause;
 	int exit_code; /* -1: none */
-	int signal; /* 0: none */
+	int signal;    /* 0: none */
 	char *message; /* malloc'ed; NULL when all is well */
 };
 
 struct verdict_facts {
 	const struct run_exit *exit; /* NULL: lost */
-	int64_t seen_us; /* of a lost one: when it was last known to live, UTC; 0: unknown */
-	bool rebooted; /* of a lost one: the machine was restarted since */
+	int64_t seen_us;       /* of a lost one: when it was last known to live, UTC; 0: unknown */
+	bool rebooted;         /* of a lost one: the machine was restarted since */
 	int64_t limit_seconds; /* 0: none */
 	const char *canceled_by; /* user name; NULL: unknown */
-	const char *program; /* what was executed */
-	const char *log_tail; /* the last lines of the log; NULL or "": none */
+	const char *program;     /* what was executed */
+	const char *log_tail;    /* the last lines of the log; NULL or "": none */
 };
 
 void verdict_of(const struct verdict_facts *facts, struct verdict *ret);

@@ -25,7 +25,7 @@ struct watch_item {
 struct watch {
 	int fd;
 	uv_poll_t poll;
-	uint64_t serial; /* of the event being delivered */
+	uint64_t serial;                          /* of the event being delivered */
 	LIST_HEAD(, watch_item) buckets[BUCKETS]; /* k: wd */
 	void (*freed)(void *data);
 	void *freed_data;
@@ -41,20 +41,21 @@ static bool is_watched(const struct watch *watch, int wd)
 	const struct watch_item *item;
 
 	LIST_FOREACH(item, &watch->buckets[bucket_of(wd)], in_bucket)
-		if (item->wd == wd)
-			return true;
+	if (item->wd == wd)
+		return true;
 	return false;
 }
 
 /* Who hears of the event and has not yet. */
-static struct watch_item *next_in(struct watch *watch, unsigned bucket, const struct inotify_event *event)
+static struct watch_item *next_in(
+	struct watch *watch, unsigned bucket, const struct inotify_event *event)
 {
 	struct watch_item *item;
 
 	LIST_FOREACH(item, &watch->buckets[bucket], in_bucket)
-		if (item->seen != watch->serial && (event->wd < 0 || item->wd == event->wd) &&
-			event->mask & (item->mask | ALWAYS))
-			return item;
+	if (item->seen != watch->serial && (event->wd < 0 || item->wd == event->wd) &&
+		event->mask & (item->mask | ALWAYS))
+		return item;
 	return NULL;
 }
 
@@ -145,8 +146,8 @@ void watch_free(struct watch *watch, void (*freed)(void *data), void *data)
 	uv_close((uv_handle_t *)&watch->poll, on_closed);
 }
 
-int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback callback, void *data,
-	struct watch_item **ret)
+int watch_add(struct watch *watch, const char *path, uint32_t mask, watch_callback callback,
+	void *data, struct watch_item **ret)
 {
 	/* One file has one watch in the kernel: what others want of it is kept. */
 	int wd = inotify_add_watch(watch->fd, path, mask | IN_MASK_ADD);

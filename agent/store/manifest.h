@@ -31,9 +31,9 @@ enum manifest_type { MANIFEST_DIRECTORY = 'D', MANIFEST_FILE = 'F', MANIFEST_LIN
 
 struct manifest_entry {
 	enum manifest_type type;
-	unsigned mode; /* 0 for links */
+	unsigned mode;        /* 0 for links */
 	struct digest digest; /* files */
-	uint64_t size; /* files */
+	uint64_t size;        /* files */
 	const char *path;
 	const char *target; /* links */
 };
@@ -45,7 +45,7 @@ struct manifest_reader {
 	const char *data;
 	size_t size;
 	size_t at;
-	const char *previous; /* path of the last entry: the order is checked */
+	const char *previous;             /* path of the last entry: the order is checked */
 	enum manifest_type previous_type; /* nothing but a directory may hold entries */
 };
 

@@ -189,8 +189,8 @@ int store_open_blob(
 	struct store *store, const struct digest *digest, int *ret_fd, uint64_t *ret_size)
 {
 	struct blob_path path = store_blob_path(digest);
-	_cleanup_(closep)
-	int fd = openat(store->blobs_fd, path.text, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_(closep) int fd =
+		openat(store->blobs_fd, path.text, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -52,13 +52,11 @@ void store_batch_abort(struct store_batch *batch);
 DEFINE_CLEANUP(struct store_batch *, store_batch_abort);
 
 /* Keep these bytes. */
-int store_batch_put(
-	struct store_batch *batch, const void *data, size_t size, struct digest *ret);
+int store_batch_put(struct store_batch *batch, const void *data, size_t size, struct digest *ret);
 
 /* Keep what can be read from fd, from its offset to its end, as it is read (one pass: what is
  * hashed is what is written). fd stays the caller's. */
-int store_batch_put_fd(
-	struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
+int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
 
 /*
  * Keep the regular file dirfd/name by moving it into the store: no copy. For files that nobody can
@@ -68,8 +66,8 @@ int store_batch_put_fd(
  * Falls back to a copy, as store_batch_put_fd() makes it, when the file is on another file system,
  * has other hard links, or belongs to another user. -EINVAL when it is not a regular file.
  */
-int store_batch_put_file(struct store_batch *batch, int dirfd, const char *name,
-	struct digest *ret, uint64_t *ret_size);
+int store_batch_put_file(struct store_batch *batch, int dirfd, const char *name, struct digest *ret,
+	uint64_t *ret_size);
 
 bool store_has(struct store *store, const struct digest *digest);
 
@@ -79,8 +77,8 @@ int store_open_blob(
 	struct store *store, const struct digest *digest, int *ret_fd, uint64_t *ret_size);
 
 /* Read a whole blob of at most max bytes and verify it. malloc'ed, NUL after the end. */
-int store_read(struct store *store, const struct digest *digest, size_t max, char **ret,
-	size_t *ret_size);
+int store_read(
+	struct store *store, const struct digest *digest, size_t max, char **ret, size_t *ret_size);
 
 /* Write a blob into fd (a new, empty file), verifying while copying; never shares writable bytes
  * with the store (reflink where the file system has it, else a copy). */

@@ -163,8 +163,8 @@ void store_batch_fail(struct store_batch *batch, int r)
 static int flush_temp(struct store *store, unsigned long long temp)
 {
 	struct temp_name name = store_temp_name(temp);
-	_cleanup_(closep)
-	int fd = openat(store->temp_fd, name.text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	_cleanup_(closep) int fd =
+		openat(store->temp_fd, name.text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
 	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }

@@ -213,8 +213,8 @@ static int put_by_link(struct store_batch *batch, int dirfd, const char *name, i
 int store_batch_put_file(struct store_batch *batch, int dirfd, const char *name, struct digest *ret,
 	uint64_t *ret_size)
 {
-	_cleanup_(closep)
-	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	_cleanup_(closep) int fd =
+		openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	struct stat st, root;
 	char *buffer;
 	int r;

@@ -20,8 +20,7 @@ struct outcome {
 
 static void parse(const char *text, size_t size, size_t step, struct outcome *ret)
 {
-	_cleanup_(http_message_release)
-	struct http_message message;
+	_cleanup_(http_message_release) struct http_message message;
 	size_t at = 0;
 	size_t have = 0;
 

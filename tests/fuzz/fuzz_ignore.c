@@ -17,8 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct ignore_rules *parse_with_last(
 	const char *text, size_t size, const char *before, const char *path, size_t path_len)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf rules = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf rules = STRBUF_INIT;
 
 	strbuf_add(&rules, text, size);
 	strbuf_adds(&rules, before);
@@ -38,10 +37,10 @@ static bool can_be_spelt(const char *path, size_t path_len)
 
 static void check_last_rule(const char *text, size_t size, const char *path, size_t path_len)
 {
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *in = parse_with_last(text, size, "\n!/", path, path_len);
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *out = parse_with_last(text, size, "\n/", path, path_len);
+	_cleanup_(ignore_rules_freep) struct ignore_rules *in =
+		parse_with_last(text, size, "\n!/", path, path_len);
+	_cleanup_(ignore_rules_freep) struct ignore_rules *out =
+		parse_with_last(text, size, "\n/", path, path_len);
 	struct ignore_level keeps = { .rules = in }, leaves_out = { .rules = out };
 
 	for (int is_dir = 0; is_dir < 2; is_dir++)
@@ -58,8 +57,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	const char *path = nul ? nul + 1 : text;
 	size_t path_len = nul ? size - text_size - 1 : size;
 	const char *slash = path_len ? memchr(path, '/', path_len) : NULL;
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *rules = ignore_rules_parse(text, text_size);
+	_cleanup_(ignore_rules_freep) struct ignore_rules *rules =
+		ignore_rules_parse(text, text_size);
 	struct ignore_level root = { .rules = rules };
 	struct ignore_level deeper = { &root, rules, slash ? (size_t)(slash - path) + 1 : 0 };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fuzz_request - any bytes as a run request; what is understood must parse back from its definition */
+/* fuzz_request - any bytes as a run request; what is understood must parse back from its definition
+ */
 #include <stdlib.h>
 #include <string.h>
 

@@ -15,8 +15,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 	struct error err = ERROR_INIT;
 	int r = runconfig_parse((const char *)data, size, "fuzz", &config, &err);
 

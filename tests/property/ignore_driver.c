@@ -59,8 +59,7 @@ static bool entry_read(struct entry *ret)
 /* Below a directory that is left out, left_out is true: no rule is read there. */
 static void walk(const struct ignore_level *parent, const struct entry *dir, bool left_out)
 {
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *rules = NULL;
+	_cleanup_(ignore_rules_freep) struct ignore_rules *rules = NULL;
 	struct ignore_level level = { .parent = parent };
 
 	if (!left_out && dir->rules_size >= 0)
@@ -69,8 +68,7 @@ static void walk(const struct ignore_level *parent, const struct entry *dir, boo
 	level.base_len = dir->path_size ? (size_t)dir->path_size + 1 : 0;
 
 	for (;;) {
-		_cleanup_(entry_release)
-		struct entry entry = { 0 };
+		_cleanup_(entry_release) struct entry entry = { 0 };
 		bool out;
 
 		if (!entry_read(&entry))
@@ -88,8 +86,7 @@ static void walk(const struct ignore_level *parent, const struct entry *dir, boo
 int main(void)
 {
 	for (;;) {
-		_cleanup_(entry_release)
-		struct entry root = { 0 };
+		_cleanup_(entry_release) struct entry root = { 0 };
 
 		if (!entry_read(&root))
 			return 0;

@@ -127,6 +127,7 @@ static inline void fixture_start(struct fixture *f)
 		.state_dir = f->state,
 		.limits = { 1 << 30, 100000, 1 << 30, 100000 },
 		.grace_us = USEC_PER_SEC,
+		.keep_work_us = INT64_MAX,
 		.max_running = f->max_running,
 	};
 

@@ -113,8 +113,22 @@ static void a_tree_deeper_than_the_descriptors_goes(void **state)
 
 static void paths_are_judged_lexically(void **state)
 {
-	static const char *const inside[] = { "a", "a/b", "a/./b", "..a", "a/...", };
-	static const char *const outside[] = { "", "/a", "..", "a/..", "../a", "a//b", "a/", };
+	static const char *const inside[] = {
+		"a",
+		"a/b",
+		"a/./b",
+		"..a",
+		"a/...",
+	};
+	static const char *const outside[] = {
+		"",
+		"/a",
+		"..",
+		"a/..",
+		"../a",
+		"a//b",
+		"a/",
+	};
 	static const char *const absolute[][2] = { { "/a/../b/./c//", "/b/c" }, { "/", "/" },
 		{ "/../..", "/" } };
 
@@ -132,7 +146,8 @@ static void paths_are_judged_lexically(void **state)
 
 static void digests_are_sha256(void **state)
 {
-	static const char abc[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+	static const char abc[] =
+		"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 	struct digest whole, pieces, parsed;
 	struct digest_sum *sum = digest_sum_new();
 	char hex[DIGEST_HEX_SIZE + 1];
@@ -148,8 +163,10 @@ static void digests_are_sha256(void **state)
 	assert_int_equal(digest_parse(abc, &parsed), 0);
 	assert_true(digest_equal(&whole, &parsed));
 	assert_int_equal(digest_parse("sha256:ba78", &parsed), -EINVAL);
-	assert_int_equal(digest_parse("BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
-		&parsed), -EINVAL);
+	assert_int_equal(
+		digest_parse("BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD",
+			&parsed),
+		-EINVAL);
 }
 
 static void times_format_and_parse_back(void **state)
@@ -168,8 +185,8 @@ static void times_format_and_parse_back(void **state)
 
 static void utf8_is_judged_as_unicode_has_it(void **state)
 {
-	static const char *const bad[] = { "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\xaf", "\xed\xa0\x80",
-		"\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80" };
+	static const char *const bad[] = { "\x80", "\xc0\xaf", "\xc3", "\xe0\x80\xaf",
+		"\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80" };
 	_cleanup_(freep) char *clean = utf8_sanitize("a\xc3z\xe2\x82\xac", 6);
 
 	(void)state;
@@ -191,7 +208,9 @@ static void a_configuration_is_read_by_table(void **state)
 
 	(void)state;
 	assert_int_equal(parse_config("# c\n\n max_running_runs = 3 \nstop_grace_seconds=2m\n"
-				      "snapshot_max_bytes = 1G", &config, &err), 0);
+				      "snapshot_max_bytes = 1G",
+				 &config, &err),
+		0);
 	assert_int_equal(config.max_running_runs, 3);
 	assert_int_equal(config.stop_grace_seconds, 120);
 	assert_int_equal(config.snapshot_max_bytes, INT64_C(1) << 30);

@@ -49,8 +49,8 @@ struct fixture {
 
 static void write_file(int dirfd, const char *path, const void *data, size_t size)
 {
-	_cleanup_(closep)
-	int fd = openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	_cleanup_(closep) int fd =
+		openat(dirfd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 
 	assert_true(fd >= 0);
 	assert_int_equal(fchmod(fd, 0644), 0);

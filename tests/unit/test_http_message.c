@@ -16,8 +16,7 @@ struct parsed {
 /* As client.c does it, `step` bytes at a time. */
 static void parse(const char *text, size_t size, size_t step, struct parsed *ret)
 {
-	_cleanup_(http_message_release)
-	struct http_message message;
+	_cleanup_(http_message_release) struct http_message message;
 	size_t at = 0;
 	size_t have = 0;
 
@@ -158,10 +157,8 @@ static void what_is_no_response_is_refused(void **state)
 
 static void heads_without_end_are_refused(void **state)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf line = STRBUF_INIT;
-	_cleanup_(strbuf_release)
-	struct strbuf many = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf many = STRBUF_INIT;
 
 	(void)state;
 	strbuf_adds(&line, "HTTP/1.1 200 OK\r\nA: ");
@@ -176,12 +173,9 @@ static void heads_without_end_are_refused(void **state)
 
 static void names_are_encoded_and_decoded(void **state)
 {
-	_cleanup_(freep)
-	char *path = http_encode("a b/\xff\n?.txt", true);
-	_cleanup_(freep)
-	char *query = http_encode("a/b&c", false);
-	_cleanup_(freep)
-	char *back = http_decode(path);
+	_cleanup_(freep) char *path = http_encode("a b/\xff\n?.txt", true);
+	_cleanup_(freep) char *query = http_encode("a/b&c", false);
+	_cleanup_(freep) char *back = http_decode(path);
 
 	(void)state;
 	assert_string_equal(path, "a%20b/%FF%0A%3F.txt");

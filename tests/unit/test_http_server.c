@@ -581,7 +581,8 @@ static void bad_query_client(struct fixture *f)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		_cleanup_(closep) int fd = dial(f);
-		_cleanup_(freep) char *text = mem_printf("GET /what%s HTTP/1.1\r\nHost: x\r\n\r\n", bad[i]);
+		_cleanup_(freep) char *text =
+			mem_printf("GET /what%s HTTP/1.1\r\nHost: x\r\n\r\n", bad[i]);
 		_cleanup_(answer_release) struct answer answer;
 
 		send_text(fd, text);
@@ -929,7 +930,8 @@ static void head_client(struct fixture *f)
 	char byte;
 
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
-		_cleanup_(freep) char *text = mem_printf("HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
+		_cleanup_(freep) char *text =
+			mem_printf("HEAD %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
 		_cleanup_(answer_release) struct answer answer;
 
 		send_text(fd, text);

@@ -36,8 +36,7 @@ static const struct ignore_rules *rules_of(
 static bool left_out_below(const struct rule_file *files, const struct ignore_level *parent,
 	const char *path, size_t base_len)
 {
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *rules = NULL;
+	_cleanup_(ignore_rules_freep) struct ignore_rules *rules = NULL;
 	const char *slash = strchr(path + base_len, '/');
 	size_t size = slash ? (size_t)(slash - path) : strlen(path);
 	struct ignore_level level = { parent, NULL, base_len };
@@ -498,12 +497,9 @@ static void a_huge_text_has_no_rules(void **state)
 /* A pattern of count times `part`, then `end`, against a path of 4096 bytes that almost matches. */
 static bool hostile_match(const char *part, size_t count, const char *end, const char *piece)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
-	_cleanup_(strbuf_release)
-	struct strbuf path = STRBUF_INIT;
-	_cleanup_(ignore_rules_freep)
-	struct ignore_rules *rules = NULL;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
+	_cleanup_(ignore_rules_freep) struct ignore_rules *rules = NULL;
 	struct ignore_level level = { 0 };
 
 	while (count--)

@@ -61,7 +61,8 @@ static void a_struct_is_read_by_table(void **state)
 	assert_int_equal(read_sample("{\"name\":\"a\\u00e9\",\"number\":9007199254740992,"
 				     "\"list\":[\"x\",7,0.1],\"env\":{\"A\":\"1\"},"
 				     "\"tags\":{\"k\":\"\"},\"inner\":{\"flag\":true}}",
-				 &sample, &err), 0);
+				 &sample, &err),
+		0);
 	assert_string_equal(sample.name, "a\xc3\xa9");
 	assert_int_equal(sample.number, INT64_C(9007199254740992));
 	assert_int_equal(strv_length(sample.list), 3);
@@ -137,7 +138,8 @@ static void what_is_no_usable_json_is_refused(void **state)
 static void brackets_in_strings_are_no_depth(void **state)
 {
 	_cleanup_(json_freep) struct json *value = NULL;
-	static const char text[] = "[\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"]";
+	static const char text[] =
+		"[\"\\\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\"]";
 
 	(void)state;
 	assert_int_equal(json_parse(text, strlen(text), &value, NULL), 0);

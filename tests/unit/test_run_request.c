@@ -19,7 +19,9 @@ static void defaults_are_filled_in(void **state)
 	_cleanup_(run_request_release) struct run_request request = { 0 };
 
 	(void)state;
-	assert_int_equal(parse("{\"source_directory\":\"/a/./my proj/\",\"script\":\"t.py\"}", &request, NULL), 0);
+	assert_int_equal(parse("{\"source_directory\":\"/a/./my proj/\",\"script\":\"t.py\"}",
+				 &request, NULL),
+		0);
 	assert_string_equal(request.source_directory, "/a/my proj");
 	assert_string_equal(request.experiment_name, "my-proj");
 	assert_string_equal(request.compute_target, "local");
@@ -70,7 +72,8 @@ static void bad_requests_name_the_field(void **state)
 		{ ",\"script\":\"a\",\"experiment_name\":\"-x\"", "experiment_name" },
 		{ ",\"script\":\"a\",\"experiment_name\":\"a b\"", "experiment_name" },
 		{ ",\"script\":\"a\",\"max_run_duration_seconds\":0", "max_run_duration_seconds" },
-		{ ",\"script\":\"a\",\"max_run_duration_seconds\":\"1h\"", "max_run_duration_seconds" },
+		{ ",\"script\":\"a\",\"max_run_duration_seconds\":\"1h\"",
+			"max_run_duration_seconds" },
 		{ ",\"script\":\"a\",\"compute_target\":\"cluster\"", "compute_target" },
 		{ ",\"script\":\"a\",\"resources\":{\"cpus\":0}", "resources.cpus" },
 		{ ",\"script\":\"a\",\"environment\":{\"python\":{\"user_managed_dependencies\":false}}",
@@ -99,15 +102,17 @@ static void arguments_that_linux_would_not_take_are_refused(void **state)
 
 	(void)state;
 	memset(big, 'x', (1 << 20) - 1);
-	text = mem_printf("{\"source_directory\":\"/s\",\"script\":\"a\",\"arguments\":[\"%s\"]}", big);
+	text = mem_printf(
+		"{\"source_directory\":\"/s\",\"script\":\"a\",\"arguments\":[\"%s\"]}", big);
 	assert_int_equal(parse(text, &request, &err), -E2BIG);
 	assert_string_equal(err.target, "arguments");
 }
 
 static void names_are_made_valid(void **state)
 {
-	static const char *const names[][2] = { { "/home/ana/mnist", "mnist" }, { "/x/.hidden", "hidden" },
-		{ "/x/my project (2)", "my-project--2-" }, { "/", "experiment" }, { "/x/---", "experiment" },
+	static const char *const names[][2] = { { "/home/ana/mnist", "mnist" },
+		{ "/x/.hidden", "hidden" }, { "/x/my project (2)", "my-project--2-" },
+		{ "/", "experiment" }, { "/x/---", "experiment" },
 		{ "/x/\xc3\xa9t\xc3\xa9", "t--" } };
 	_cleanup_(freep) char *id = run_id_make("exp");
 

@@ -54,7 +54,10 @@ static void every_cause_ends_in_a_terminal_state(void **state)
 
 static int apply(struct run_record *record, enum run_event_type type, enum run_cause cause)
 {
-	struct run_event event = { .type = type, .at_us = 7, .boot_id = "boot", .cause = cause,
+	struct run_event event = { .type = type,
+		.at_us = 7,
+		.boot_id = "boot",
+		.cause = cause,
 		.message = cause ? "why" : NULL };
 
 	return run_apply(record, &event);

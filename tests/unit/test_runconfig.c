@@ -66,8 +66,7 @@ static const char template_text[] = "# The script to run.\n"
 
 static void the_template_is_understood(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 	(void)state;
 	parse(template_text, &config);
@@ -84,8 +83,7 @@ static void the_template_is_understood(void **state)
 
 static void keys_are_taken_in_any_case(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 	(void)state;
 	parse("SCRIPT: a.py\nArguments: [--lr, 0.1, true, '', \"x y\"]\nTarget: Local\n"
@@ -111,8 +109,7 @@ static void keys_are_taken_in_any_case(void **state)
 
 static void json_is_understood(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 	(void)state;
 	parse(" {\n\t\"script\": \"a\\/b.py\", \"arguments\": [\"\\ud83d\\ude00\", \"\\\\ud83d\", 7, \"\\u00e9\"],"
@@ -130,10 +127,8 @@ static void json_is_understood(void **state)
 
 static void a_command_stands_for_a_script(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig one = { 0 };
-	_cleanup_(runconfig_release)
-	struct runconfig many = { 0 };
+	_cleanup_(runconfig_release) struct runconfig one = { 0 };
+	_cleanup_(runconfig_release) struct runconfig many = { 0 };
 
 	(void)state;
 	parse("command: python a.py && true\nscript: ''\n", &one);
@@ -152,8 +147,7 @@ static void targets_that_mean_this_machine_are_taken(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
-		_cleanup_(runconfig_release)
-		struct runconfig config = { 0 };
+		_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 		parse(texts[i], &config);
 	}
@@ -177,8 +171,7 @@ static void what_this_version_cannot_do_is_refused(void **state)
 
 static void conda_without_dependencies_is_no_wish(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 	(void)state;
 	parse("script: a\nenvironment: {python: {userManagedDependencies: false, condaDependencies: {}}}\n",
@@ -188,8 +181,7 @@ static void conda_without_dependencies_is_no_wish(void **state)
 
 static void unknown_keys_are_warnings_with_their_line(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
 
 	(void)state;
 	parse("script: a\nscipt: b\nenvironment:\n  python:\n    interpreter: x\n", &config);
@@ -238,10 +230,8 @@ static void malformed_texts_are_errors_with_their_place(void **state)
 
 static void anchors_are_followed_and_cannot_explode(void **state)
 {
-	_cleanup_(runconfig_release)
-	struct runconfig config = { 0 };
-	_cleanup_(strbuf_release)
-	struct strbuf bomb = STRBUF_INIT;
+	_cleanup_(runconfig_release) struct runconfig config = { 0 };
+	_cleanup_(strbuf_release) struct strbuf bomb = STRBUF_INIT;
 
 	(void)state;
 	parse("script: &s a.py\narguments: [*s, *s]\n", &config);
@@ -256,8 +246,7 @@ static void anchors_are_followed_and_cannot_explode(void **state)
 
 static void depth_size_and_number_are_bounded(void **state)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
 	(void)state;
 	strbuf_adds(&text, "data: ");
@@ -292,14 +281,11 @@ static void files_are_found_by_name_or_path(void **state)
 	(void)state;
 	assert_non_null(mkdtemp(dir));
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_(freep)
-		char *path = mem_printf("%s/%s", dir, cases[i].path);
-		_cleanup_(freep)
-		char *text = mem_printf("script: s%zu.py\n", i);
-		_cleanup_(freep)
-		char *script = mem_printf("s%zu.py", i);
-		_cleanup_(freep)
-		char *parent = mem_strndup(path, (size_t)(strrchr(path, '/') - path));
+		_cleanup_(freep) char *path = mem_printf("%s/%s", dir, cases[i].path);
+		_cleanup_(freep) char *text = mem_printf("script: s%zu.py\n", i);
+		_cleanup_(freep) char *script = mem_printf("s%zu.py", i);
+		_cleanup_(freep) char *parent =
+			mem_strndup(path, (size_t)(strrchr(path, '/') - path));
 
 		assert_int_equal(dir_make(parent, 0755), 0);
 		assert_int_equal(

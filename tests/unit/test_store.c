@@ -178,8 +178,8 @@ static char *make_bytes(size_t size, unsigned seed)
 
 static void make_file(struct fixture *fixture, const char *name, const void *data, size_t size)
 {
-	_cleanup_(closep)
-	int fd = openat(fixture->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	_cleanup_(closep) int fd =
+		openat(fixture->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
 
 	assert_true(fd >= 0);
 	assert_int_equal(fchmod(fd, 0640), 0);
@@ -396,8 +396,8 @@ static void a_copy_is_equal_and_shares_no_bytes_to_write(void **state)
 		_cleanup_(freep) char *name = mem_printf("copy%zu", i);
 		_cleanup_(strbuf_release) struct strbuf copy = STRBUF_INIT;
 		struct digest digest = keep(fixture, data, sizes[i]);
-		_cleanup_(closep)
-		int fd = openat(fixture->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		_cleanup_(closep) int fd =
+			openat(fixture->dirfd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 		assert_int_equal(store_copy(fixture->store, &digest, fd), 0);
 		assert_int_equal(file_read(fixture->dirfd, name, LARGE, &copy), 0);

@@ -14,8 +14,7 @@ static const struct table_column columns[] = {
 
 static char *format(const struct table *table, unsigned width, bool colour)
 {
-	_cleanup_(strbuf_release)
-	struct strbuf text = STRBUF_INIT;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
 	table_format(table, width, colour, &text);
 	return strbuf_steal(&text);
@@ -23,10 +22,8 @@ static char *format(const struct table *table, unsigned width, bool colour)
 
 static void expect_table(const char *const *cells, unsigned width, const char *expected)
 {
-	_cleanup_(table_release)
-	struct table table;
-	_cleanup_(freep)
-	char *text = NULL;
+	_cleanup_(table_release) struct table table;
+	_cleanup_(freep) char *text = NULL;
 
 	table_init(&table, columns, ARRAY_SIZE(columns));
 	for (size_t i = 0; cells[i]; i++)
@@ -88,12 +85,9 @@ static void control_characters_are_shown_not_sent(void **state)
 
 static void colours_do_not_count(void **state)
 {
-	_cleanup_(table_release)
-	struct table table;
-	_cleanup_(freep)
-	char *plain = NULL;
-	_cleanup_(freep)
-	char *coloured = NULL;
+	_cleanup_(table_release) struct table table;
+	_cleanup_(freep) char *plain = NULL;
+	_cleanup_(freep) char *coloured = NULL;
 
 	(void)state;
 	table_init(&table, columns, ARRAY_SIZE(columns));
@@ -128,8 +122,8 @@ static void times_are_told_as_people_do(void **state)
 	(void)state;
 	assert_int_equal(clock_parse("2026-11-22T12:00:00Z", &now), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		_cleanup_(freep)
-		char *text = time_relative(now, now - cases[i].seconds * USEC_PER_SEC);
+		_cleanup_(freep) char *text =
+			time_relative(now, now - cases[i].seconds * USEC_PER_SEC);
 
 		assert_string_equal(text, cases[i].text);
 	}
@@ -163,14 +157,12 @@ static void durations_and_sizes_are_short(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(durations); i++) {
-		_cleanup_(freep)
-		char *text = time_duration(durations[i].ms * 1000);
+		_cleanup_(freep) char *text = time_duration(durations[i].ms * 1000);
 
 		assert_string_equal(text, durations[i].text);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-		_cleanup_(freep)
-		char *text = size_text(sizes[i].bytes);
+		_cleanup_(freep) char *text = size_text(sizes[i].bytes);
 
 		assert_string_equal(text, sizes[i].text);
 	}

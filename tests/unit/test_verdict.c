@@ -32,8 +32,10 @@ static void each_end_has_its_cause(void **state)
 		{ { .exit_code = -1, .signal = 11 }, RUN_CAUSE_KILLED, "signal 11 (SIGSEGV)" },
 		{ { .exit_code = -1, .signal = 9, .oom = true, .peak_bytes = 64 << 20 },
 			RUN_CAUSE_OUT_OF_MEMORY, "64 MiB" },
-		{ { .exit_code = -1, .exec_errno = ENOENT }, RUN_CAUSE_SETUP_ERROR, "/bin/nothing" },
-		{ { .exit_code = 0, .stopped = RUN_STOP_LIMIT }, RUN_CAUSE_MAX_RUN_DURATION_EXCEEDED, "60" },
+		{ { .exit_code = -1, .exec_errno = ENOENT }, RUN_CAUSE_SETUP_ERROR,
+			"/bin/nothing" },
+		{ { .exit_code = 0, .stopped = RUN_STOP_LIMIT },
+			RUN_CAUSE_MAX_RUN_DURATION_EXCEEDED, "60" },
 		{ { .exit_code = -1, .signal = 15, .stopped = RUN_STOP_CANCEL },
 			RUN_CAUSE_CANCELED_BY_USER, "ana" },
 		{ { .exit_code = -1, .signal = 15, .stopped = RUN_STOP_SHUTDOWN }, RUN_CAUSE_KILLED,
@@ -43,8 +45,10 @@ static void each_end_has_its_cause(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
-		struct verdict_facts facts = { .exit = &ends[i].exit, .limit_seconds = 60,
-			.canceled_by = "ana", .program = "/bin/nothing" };
+		struct verdict_facts facts = { .exit = &ends[i].exit,
+			.limit_seconds = 60,
+			.canceled_by = "ana",
+			.program = "/bin/nothing" };
 
 		check(&facts, ends[i].cause, ends[i].part);
 	}
@@ -100,7 +104,12 @@ static void the_tail_is_the_last_ten_lines_as_a_terminal_shows_them(void **state
 	tail("", 0, "");
 	tail("\n\n", 2, "");
 	tail("10%\r50%\r100%\r\n", 14, "100%");
-	tail("a\xff" "b\0c", 5, "a\xef\xbf\xbd" "b\xef\xbf\xbd" "c");
+	tail("a\xff"
+	     "b\0c",
+		5,
+		"a\xef\xbf\xbd"
+		"b\xef\xbf\xbd"
+		"c");
 }
 
 static void a_log_without_newlines_is_cut(void **state)
