@@ -429,7 +429,7 @@ static int start_supervisor(struct supervised *run)
 static int executor_start(struct executor *executor, const char *run_dir, void *data)
 {
 	struct supervisor_executor *owner = cast(executor);
-	struct supervised *run;
+	struct supervised *run = NULL;
 	int r = supervised_new(owner, run_dir, data, &run);
 
 	if (r < 0)

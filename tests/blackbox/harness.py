@@ -6,6 +6,7 @@ this repository), talked to as a user would, and looked at through /proc.
 """
 
 import contextlib
+import ctypes
 import http.client
 import itertools
 import json
@@ -30,6 +31,7 @@ ENDED = ("Completed", "Failed", "Canceled")
 RUN_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_-]*_\d{9,11}_[0-9a-f]{8}$")
 UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 ESCAPE = b"\x1b"
+LIBC = ctypes.CDLL(None)
 
 
 # -- waiting --------------------------------------------------------------------------------------
@@ -110,6 +112,11 @@ def end_all(pids):
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def end_with_parent():
+    """For a child before exec: SIGTERM when the test process is killed and cannot clean up any more."""
+    LIBC.prctl(1, int(signal.SIGTERM), 0, 0, 0)  # PR_SET_PDEATHSIG
 
 
 # -- folders --------------------------------------------------------------------------------------
@@ -289,7 +296,7 @@ class Daemon:
                 self.process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, pass_fds=[writer],
                     cwd="/", start_new_session=True, user=self.user, group=self.user,
-                    extra_groups=None if self.user is None else [],
+                    extra_groups=None if self.user is None else [], preexec_fn=end_with_parent,
                 )
         finally:
             os.close(writer)

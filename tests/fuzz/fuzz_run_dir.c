@@ -34,20 +34,20 @@ static void try_launch(const char *data, size_t size)
 }
 
 /* The three that hold no memory. */
-#define TRY(record)                                                                                \
-	static void try_##record(const char *data, size_t size)                                    \
-	{                                                                                          \
+#define TRY(record) \
+	static void try_##record(const char *data, size_t size) \
+	{ \
 		_cleanup_(strbuf_release) struct strbuf first = STRBUF_INIT, second = STRBUF_INIT; \
-		struct run_##record one, again;                                                    \
-                                                                                                   \
-		if (run_##record##_parse(data, size, &one) < 0)                                    \
-			return;                                                                    \
-		run_##record##_format(&one, &first);                                               \
-		if (run_##record##_parse(first.data, first.size, &again) < 0)                      \
-			abort();                                                                   \
-		run_##record##_format(&again, &second);                                            \
-		must_be_equal(&first, &second);                                                    \
-	}                                                                                          \
+		struct run_##record one, again; \
+\
+		if (run_##record##_parse(data, size, &one) < 0) \
+			return; \
+		run_##record##_format(&one, &first); \
+		if (run_##record##_parse(first.data, first.size, &again) < 0) \
+			abort(); \
+		run_##record##_format(&again, &second); \
+		must_be_equal(&first, &second); \
+	} \
 	struct fuzz_needs_a_semicolon
 
 TRY(status);

@@ -183,8 +183,9 @@ static void unknown_keys_are_skipped(void **state)
 	struct run_stop stop;
 
 	(void)state;
-	assert_int_equal(parse_stop(BYTES("format=1\0whyever=x\0=\0=y\0wh=9\0why=2\0new=\n\0grace_us=3\0"),
-				 &stop),
+	assert_int_equal(
+		parse_stop(BYTES("format=1\0whyever=x\0=\0=y\0wh=9\0why=2\0new=\n\0grace_us=3\0"),
+			&stop),
 		0);
 	assert_int_equal(stop.why, RUN_STOP_CANCEL);
 	assert_int_equal(stop.grace_us, 3);
@@ -206,8 +207,9 @@ static void every_prefix_of_a_record_is_safe(void **state)
 
 static void status_is_read_back(void **state)
 {
-	struct run_status status = { .supervisor_pid = INT_MAX, .child_pid = 7, .start_us = INT64_MAX,
-		.boot_id = BOOT };
+	struct run_status status = {
+		.supervisor_pid = INT_MAX, .child_pid = 7, .start_us = INT64_MAX, .boot_id = BOOT
+	};
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct run_status again;
 
@@ -235,8 +237,8 @@ static void pids_that_would_mean_something_else_are_refused(void **state)
 		assert_int_equal(parse_status(text.data, text.size, &status), -EBADMSG);
 	}
 	assert_int_equal(parse_status(BYTES("format=1\0child_pid=1\0"), &status), -EBADMSG);
-	assert_int_equal(
-		parse_status(BYTES("format=1\0supervisor_pid=1\0child_pid=-5\0"), &status), -EBADMSG);
+	assert_int_equal(parse_status(BYTES("format=1\0supervisor_pid=1\0child_pid=-5\0"), &status),
+		-EBADMSG);
 }
 
 static void a_boot_id_that_does_not_fit_is_refused(void **state)
@@ -244,9 +246,11 @@ static void a_boot_id_that_does_not_fit_is_refused(void **state)
 	struct run_status status;
 
 	(void)state;
-	assert_int_equal(parse_status(BYTES("format=1\0supervisor_pid=1\0boot_id=" BOOT "\0"), &status), 0);
+	assert_int_equal(
+		parse_status(BYTES("format=1\0supervisor_pid=1\0boot_id=" BOOT "\0"), &status), 0);
 	assert_string_equal(status.boot_id, BOOT);
-	assert_int_equal(parse_status(BYTES("format=1\0supervisor_pid=1\0boot_id=" BOOT "x\0"), &status),
+	assert_int_equal(
+		parse_status(BYTES("format=1\0supervisor_pid=1\0boot_id=" BOOT "x\0"), &status),
 		-EBADMSG);
 	assert_int_equal(parse_status(BYTES("format=1\0supervisor_pid=1\0"), &status), 0);
 	assert_string_equal(status.boot_id, "");
@@ -284,8 +288,8 @@ static void a_stop_needs_a_reason_that_exists(void **state)
 
 static void exit_is_read_back(void **state)
 {
-	const struct run_exit exit = { RUN_STOP_SHUTDOWN, -1, 64, 2, true, INT_MAX, 1, 2, 3, 4, 5, 6, 7,
-		INT64_MAX };
+	const struct run_exit exit = { RUN_STOP_SHUTDOWN, -1, 64, 2, true, INT_MAX, 1, 2, 3, 4, 5,
+		6, 7, INT64_MAX };
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct run_exit again;
 
