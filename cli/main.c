@@ -147,7 +147,7 @@ static int check_operands(struct cli *cli, const struct command *command, char *
 	int count = (int)strv_length(operands);
 
 	if (count < command->operands_min)
-		return usage_error(cli, "amlctl %s needs %s", command->name, command->synopsis);
+		return usage_error(cli, "%s needs %s", command->name, command->synopsis);
 	if (command->operands_max >= 0 && count > command->operands_max)
 		return usage_error(cli, "amlctl %s: \"%s\" is one too many", command->name,
 			operands[command->operands_max]);

@@ -19,7 +19,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
+/* unused: some variables are held for their release alone */
+#define _cleanup_(f) __attribute__((cleanup(f), unused))
 
 #define DEFINE_CLEANUP(type, f) \
 	static inline void f##p(type *p) \

@@ -454,7 +454,7 @@ static enum executor_found executor_reattach(
 		[LOST] = EXECUTOR_LOST,
 	};
 	struct supervisor_executor *owner = cast(executor);
-	struct supervised *run;
+	struct supervised *run = NULL;
 
 	if (supervised_new(owner, run_dir, data, &run) < 0)
 		return EXECUTOR_NEVER_STARTED;
