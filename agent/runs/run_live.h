@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run_live - a run that is not over, in memory (private to run_manager.c, run_life.c, recovery.c)
+ * run_live - a run that is not over, in memory (private to run_manager.c, run_submit.c,
+ * run_life.c, recovery.c)
  *
  * Life: made queued (or by recovery), in the manager's table until its end is durable, freed when
  * the last asynchronous call that knows it has come back (`pending`).
@@ -77,6 +78,10 @@ void run_live_changed(struct run_live *run, bool over);
 void run_live_over(struct run_live *run); /* out of the table, waiters told */
 /* A manager's call has come back. */
 void run_manager_unpend(struct run_manager *manager);
+
+/* run_submit.c */
+/* "ana", or the number of a user without a name. malloc'ed. */
+char *run_user_name(uid_t uid);
 
 /* run_life.c */
 void run_live_queue(struct run_live *run, int64_t at_us);
