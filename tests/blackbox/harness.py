@@ -5,6 +5,7 @@ Nothing here knows how the programs are made: they are found in $AMLAGENT_BUILD_
 this repository), talked to as a user would, and looked at through /proc.
 """
 
+import atexit
 import contextlib
 import ctypes
 import http.client
@@ -22,7 +23,24 @@ import urllib.parse
 from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
-BUILD = Path(os.environ.get("AMLAGENT_BUILD_DIR") or REPO / "build").resolve()
+
+
+def programs_for_all(build):
+    """The folder of the programs, one that every user can reach: some tests run them as another user, and a clone in
+    a home (root's is mode 0700 on Debian) is nobody else's. Copied beside a docs/ then, as in the sources."""
+    if all(parent.stat().st_mode & 0o001 for parent in (build, *build.parents)):
+        return build
+    folder = Path(tempfile.mkdtemp(prefix="amlagent-programs-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "build").mkdir(mode=0o755)
+    for name in ("amlctl", "amlagentd", "amlagent-supervisor", "amlagent-git-info"):
+        shutil.copy(build / name, folder / "build" / name)
+    shutil.copytree(REPO / "docs", folder / "docs")
+    return folder / "build"
+
+
+BUILD = programs_for_all(Path(os.environ.get("AMLAGENT_BUILD_DIR") or REPO / "build").resolve())
 AMLCTL = str(BUILD / "amlctl")
 AMLAGENTD = str(BUILD / "amlagentd")
 PYTHON = "/usr/bin/python3"  # pyenv's shim costs 100 ms a start
