@@ -3,9 +3,9 @@
 #include "supervisor/child.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
-#include <string.h>
+
+#include "common/spawn.h"
 
 int child_open(const struct run_launch *launch, struct child_files *ret)
 {
@@ -47,24 +47,6 @@ static int set_files(posix_spawn_file_actions_t *actions, const struct child_fil
 	return r;
 }
 
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	/* Not sigfillset(): it leaves out two that the C library keeps for itself, and
-	 * posix_spawn() would have those ignored. */
-	memset(&all, 0xff, sizeof(all));
-	r = posix_spawnattr_setflags(
-		attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (!r)
-		r = posix_spawnattr_setsigmask(attributes, &none);
-	if (!r)
-		r = posix_spawnattr_setsigdefault(attributes, &all);
-	return r;
-}
-
 int child_start(const struct run_launch *launch, const struct child_files *files, pid_t *ret)
 {
 	posix_spawn_file_actions_t actions;
@@ -75,7 +57,7 @@ int child_start(const struct run_launch *launch, const struct child_files *files
 	posix_spawnattr_init(&attributes);
 	r = set_files(&actions, files);
 	if (!r)
-		r = set_attributes(&attributes);
+		r = spawn_set_attributes(&attributes, POSIX_SPAWN_SETSID);
 	if (!r)
 		r = posix_spawn(
 			ret, launch->argv[0], &actions, &attributes, launch->argv, launch->env);

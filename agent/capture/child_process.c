@@ -14,6 +14,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/spawn.h"
 
 /* A program that writes to stderr without end is stopped here, not by its time limit alone. */
 #define COMPLAINT_TOTAL_MAX ((size_t)4 << 20)
@@ -63,24 +64,6 @@ static int set_files(posix_spawn_file_actions_t *files, const char *cwd, int out
 	return -r;
 }
 
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setflags(
-		attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (!r)
-		r = posix_spawnattr_setpgroup(attributes, 0);
-	if (!r)
-		r = posix_spawnattr_setsigmask(attributes, &none);
-	if (!r)
-		r = posix_spawnattr_setsigdefault(attributes, &all);
-	return -r;
-}
-
 static int spawn(const struct child_process_options *options, int out, int err, pid_t *ret_pid)
 {
 	static char *const empty[] = { NULL };
@@ -92,7 +75,7 @@ static int spawn(const struct child_process_options *options, int out, int err, 
 	posix_spawnattr_init(&attributes);
 	r = set_files(&files, options->cwd, out, err);
 	if (r >= 0)
-		r = set_attributes(&attributes);
+		r = -spawn_set_attributes(&attributes, POSIX_SPAWN_SETPGROUP);
 	if (r >= 0)
 		r = -posix_spawn(ret_pid, options->argv[0], &files, &attributes, options->argv,
 			options->env ? options->env : empty);

@@ -14,6 +14,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/spawn.h"
 #include "runs/pid_watch.h"
 #include "runs/strays.h"
 #include "runs/watch.h"
@@ -372,22 +373,6 @@ static int set_files(posix_spawn_file_actions_t *actions, const char *log_path, 
 	return r;
 }
 
-static int set_attributes(posix_spawnattr_t *attributes)
-{
-	sigset_t none, all;
-	int r;
-
-	sigemptyset(&none);
-	sigfillset(&all);
-	r = posix_spawnattr_setflags(
-		attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if (!r)
-		r = posix_spawnattr_setsigmask(attributes, &none);
-	if (!r)
-		r = posix_spawnattr_setsigdefault(attributes, &all);
-	return r;
-}
-
 static int spawn(const struct supervised *run, int lock_fd, pid_t *ret)
 {
 	_cleanup_(freep) char *log_path = path_join(run->dir, RUN_DIR_SUPERVISOR_LOG);
@@ -401,7 +386,7 @@ static int spawn(const struct supervised *run, int lock_fd, pid_t *ret)
 	posix_spawnattr_init(&attributes);
 	r = set_files(&actions, log_path, lock_fd);
 	if (!r)
-		r = set_attributes(&attributes);
+		r = spawn_set_attributes(&attributes, POSIX_SPAWN_SETSID);
 	if (!r)
 		r = posix_spawn(ret, argv[0], &actions, &attributes, argv, env);
 	posix_spawn_file_actions_destroy(&actions);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spawn - what every program we start has in common: no signal blocked, none ignored
+ *
+ * A daemon ignores SIGPIPE and its threads block signals; posix_spawn() hands both on unless told
+ * otherwise.
+ *
+ * Threads: any. Errors: a positive errno, as posix_spawn's own calls have it.
+ */
+#pragma once
+
+#include <spawn.h>
+
+/* Set these flags (POSIX_SPAWN_SETSID, POSIX_SPAWN_SETPGROUP: a group of its own) and the signals.
+ */
+int spawn_set_attributes(posix_spawnattr_t *attributes, short flags);
