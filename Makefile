@@ -5,12 +5,15 @@
 BUILD ?= build
 MESON_OPTIONS ?=
 
-.PHONY: help run test build deps bench install clean
+SOAK_ROUNDS ?= 10000
+
+.PHONY: help run test build deps bench soak install clean
 
 help:
 	@echo 'make run     install what is missing, build, run the example, show the result'
 	@echo 'make test    the same, for all tests'
 	@echo 'make build   build into ./$(BUILD)'
+	@echo 'make soak    kill a throw-away daemon $(SOAK_ROUNDS) times under load, and say what was lost'
 	@echo 'make bench   measure, side by side with what else there is (bench/README.md)'
 	@echo 'make install DESTDIR=... install (meson install)'
 	@echo 'make clean   remove ./$(BUILD)'
@@ -30,8 +33,11 @@ deps:
 bench: build
 	bench/run --build-dir '$(BUILD)'
 
+soak: build
+	'$(BUILD)/amlctl' doctor --chaos '$(SOAK_ROUNDS)'
+
 install: build
 	meson install -C '$(BUILD)'
 
 clean:
-	rm -rf '$(BUILD)'
+	rm -rf '$(BUILD)' build-chaos

@@ -9,6 +9,7 @@
 
 #include "api/api.h"
 #include "common/clock.h"
+#include "common/cgroup.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -23,6 +24,7 @@
 #define LOCK_WAIT_MS 1000
 #define LOCK_PAUSE_MS 20
 #define MAX_CONNECTIONS 1000
+#define DESCRIPTORS_MIN 64
 #define IDLE_CONNECTION_SECONDS 120
 
 /* ---- made in order ---- */
@@ -69,6 +71,17 @@ static int find_programs(struct agent *agent, struct error *err)
 			AMLAGENT_LIBEXECDIR);
 	if (!agent->git_helper)
 		log_warning("amlagent-git-info is not installed: git metadata will be missing");
+	return 0;
+}
+
+static int find_cgroups(struct agent *agent, struct error *err)
+{
+	const char *setting = agent->options.config.cgroup_parent;
+	int r = cgroup_find_parent(setting, &agent->cgroup_parent);
+
+	if (r < 0)
+		return error_errno(err, r, "cgroup_parent",
+			"cgroup_parent = %s: no cgroups can be made there", setting);
 	return 0;
 }
 
@@ -125,6 +138,7 @@ static int make_runs(struct agent *agent, struct error *err)
 		.history = agent->history,
 		.state_dir = agent->options.state_dir,
 		.git_helper = agent->git_helper,
+		.cgroup_parent = agent->cgroup_parent,
 		.limits = {
 			.max_bytes = (uint64_t)config->snapshot_max_bytes,
 			.max_files = (uint64_t)config->snapshot_max_files,
@@ -260,30 +274,39 @@ static int start(struct agent *agent, struct error *err)
 	return 0;
 }
 
-/* Many runs mean many descriptors; the hard limit is what the system allows us. */
-static void raise_descriptor_limit(void)
+/* Many runs mean many descriptors; the hard limit is what the system allows us. With very few libuv
+ * would abort. */
+static int raise_descriptor_limit(struct error *err)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return;
+		return error_errno(err, -errno, NULL, "cannot read the limit of open files");
+	if (limit.rlim_max < DESCRIPTORS_MIN)
+		return error_set(err, -EMFILE, NULL,
+			"the limit of open files is %llu and amlagentd needs %d at least: raise it "
+			"(ulimit -n, or LimitNOFILE= of its service)",
+			(unsigned long long)limit.rlim_max, DESCRIPTORS_MIN);
 	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
+	return setrlimit(RLIMIT_NOFILE, &limit) < 0 ? -errno : 0;
 }
 
 int agent_init(struct agent *agent, const struct agent_options *options, struct error *err)
 {
 	static int (*const steps[])(struct agent * agent, struct error * err) = { lock_state,
-		find_programs, open_store, open_history, make_runs, open_listener, make_server,
-		start };
+		find_programs, find_cgroups, open_history, open_store, make_runs, open_listener,
+		make_server, start };
 	int r;
 
 	*agent = (struct agent){ .options = *options, .lock_fd = -EBADF, .listen_fd = -EBADF };
 	agent->started_us = clock_utc();
-	raise_descriptor_limit();
+	r = raise_descriptor_limit(err);
+	if (r < 0)
+		return error_default(err, r, "cannot raise the limit of open files");
 	r = uv_loop_init(&agent->loop);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot make the event loop");
+	agent->has_loop = true;
 	for (size_t i = 0; i < ARRAY_SIZE(steps); i++) {
 		r = steps[i](agent, err);
 		if (r < 0)
@@ -344,9 +367,11 @@ void agent_release(struct agent *agent)
 		watch_free(agent->watch, part_freed, &watch);
 		wait_for(agent, &watch);
 	}
-	close_handles(agent);
-	uv_run(&agent->loop, UV_RUN_DEFAULT);
-	uv_loop_close(&agent->loop);
+	if (agent->has_loop) {
+		close_handles(agent);
+		uv_run(&agent->loop, UV_RUN_DEFAULT);
+		uv_loop_close(&agent->loop);
+	}
 	api_free(agent->api);
 	history_close(agent->history);
 	store_close(agent->store);
@@ -354,5 +379,6 @@ void agent_release(struct agent *agent)
 	fd_close(agent->lock_fd);
 	free(agent->supervisor_path);
 	free(agent->git_helper);
+	free(agent->cgroup_parent);
 	free(agent->openapi_path);
 }

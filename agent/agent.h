@@ -27,10 +27,11 @@ struct agent {
 	struct agent_options options;
 	int64_t started_us;
 	uv_loop_t loop;
-	int lock_fd;        /* <state>/lock: one daemon per state folder */
-	int listen_fd;      /* until the server has it */
-	char *git_helper;   /* NULL: git is not recorded */
-	char *openapi_path; /* NULL: not installed */
+	int lock_fd;         /* <state>/lock: one daemon per state folder */
+	int listen_fd;       /* until the server has it */
+	char *git_helper;    /* NULL: git is not recorded */
+	char *cgroup_parent; /* NULL: runs have no cgroups */
+	char *openapi_path;  /* NULL: not installed */
 	char *supervisor_path;
 
 	struct store *store;
@@ -46,7 +47,7 @@ struct agent {
 	uv_timer_t idle;
 	int64_t idle_since_us; /* boot clock; 0: busy */
 	bool stopping;
-	bool has_poll, has_signals, has_idle;
+	bool has_loop, has_poll, has_signals, has_idle;
 };
 
 int agent_init(struct agent *agent, const struct agent_options *options, struct error *err);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "check_state.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -17,6 +18,8 @@
 struct options {
 	bool user;
 	bool check_config;
+	bool check_state;
+	bool quick, json; /* of check_state */
 	char *socket, *state_dir, *config;
 	int64_t idle_exit_seconds;
 	int ready_fd;
@@ -34,6 +37,10 @@ static const char help[] =
 	"  --socket PATH       listen here\n"
 	"  --config FILE       read this configuration; it must be there\n"
 	"  --check-config      say whether the configuration is right, and end\n"
+	"  --check-state       say whether all that the state folder should hold is there, and\n"
+	"                      end: 0 yes, 1 no, 125 cannot look; a daemon may run meanwhile\n"
+	"  --quick             of --check-state: do not read the blobs\n"
+	"  -o, --output FORMAT of --check-state: table (for people) or json\n"
 	"  --idle-exit TIME    end after this long without runs and clients (900, 15m); 0: never\n"
 	"  --ready-fd N        write \"READY\" to this descriptor when requests are taken\n"
 	"  -h, --help          this text\n"
@@ -47,6 +54,8 @@ enum {
 	OPTION_SOCKET,
 	OPTION_CONFIG,
 	OPTION_CHECK,
+	OPTION_CHECK_STATE,
+	OPTION_QUICK,
 	OPTION_IDLE,
 	OPTION_READY
 };
@@ -58,6 +67,12 @@ static int parse_idle(const char *text, struct options *options)
 		return 0;
 	}
 	return duration_parse(text, &options->idle_exit_seconds);
+}
+
+static int parse_output(const char *text, struct options *options)
+{
+	options->json = !strcmp(text, "json");
+	return options->json || !strcmp(text, "table") ? 0 : -EINVAL;
 }
 
 /* 0 to go on, 1 to end well, -EINVAL for wrong usage. */
@@ -79,6 +94,14 @@ static int take_option(int option, const char *value, struct options *options)
 	case OPTION_CHECK:
 		options->check_config = true;
 		return 0;
+	case OPTION_CHECK_STATE:
+		options->check_state = true;
+		return 0;
+	case OPTION_QUICK:
+		options->quick = true;
+		return 0;
+	case 'o':
+		return parse_output(value, options);
 	case OPTION_IDLE:
 		return parse_idle(value, options);
 	case OPTION_READY:
@@ -103,6 +126,9 @@ static int parse_options(int argc, char **argv, struct options *options)
 		{ "socket", required_argument, NULL, OPTION_SOCKET },
 		{ "config", required_argument, NULL, OPTION_CONFIG },
 		{ "check-config", no_argument, NULL, OPTION_CHECK },
+		{ "check-state", no_argument, NULL, OPTION_CHECK_STATE },
+		{ "quick", no_argument, NULL, OPTION_QUICK },
+		{ "output", required_argument, NULL, 'o' },
 		{ "idle-exit", required_argument, NULL, OPTION_IDLE },
 		{ "ready-fd", required_argument, NULL, OPTION_READY },
 		{ "help", no_argument, NULL, 'h' },
@@ -112,7 +138,7 @@ static int parse_options(int argc, char **argv, struct options *options)
 	int option;
 	int r = 0;
 
-	while (r == 0 && (option = getopt_long(argc, argv, "hV", known, NULL)) >= 0) {
+	while (r == 0 && (option = getopt_long(argc, argv, "hVo:", known, NULL)) >= 0) {
 		r = take_option(option, optarg, options);
 		if (r == -EINVAL && option != '?')
 			fprintf(stderr, "amlagentd: \"%s\" is no value for this option\n", optarg);
@@ -121,17 +147,27 @@ static int parse_options(int argc, char **argv, struct options *options)
 		fprintf(stderr, "amlagentd: takes no argument \"%s\"\n", argv[optind]);
 		r = -EINVAL;
 	}
+	if (r == 0 && !options->check_state && (options->quick || options->json)) {
+		fputs("amlagentd: --quick and --output go with --check-state\n", stderr);
+		r = -EINVAL;
+	}
 	if (r == -EINVAL)
 		fputs("see amlagentd --help\n", stderr);
 	return r;
 }
 
-static void fill_paths(struct options *options)
+/* A relative name says nothing where the current directory has been removed. */
+static int fill_paths(struct options *options)
 {
-	char *absolute;
-
 	if (options->state_dir) {
-		absolute = path_absolute(options->state_dir);
+		char *absolute = path_absolute(options->state_dir);
+
+		if (!absolute) {
+			log_error(
+				"--state-dir %s: there is no current directory; give an absolute path",
+				options->state_dir);
+			return -ENOENT;
+		}
 		free(options->state_dir);
 		options->state_dir = absolute;
 		if (!options->socket)
@@ -143,6 +179,7 @@ static void fill_paths(struct options *options)
 	if (!options->socket)
 		options->socket =
 			options->user ? paths_user_socket() : mem_strdup(PATHS_SYSTEM_SOCKET);
+	return 0;
 }
 
 /* The default file may be absent; one that was named may not. */
@@ -183,13 +220,25 @@ static int serve(const struct options *options, const struct config *config)
 	if (r < 0) {
 		log_error("%s", err.message);
 	} else {
-		log_info("amlagentd %s: socket %s, state %s", AMLAGENT_VERSION, options->socket,
-			options->state_dir);
+		log_info("amlagentd %s: socket %s, state %s, cgroups %s", AMLAGENT_VERSION,
+			options->socket, options->state_dir,
+			agent.cgroup_parent ? agent.cgroup_parent : "none");
 		say_ready(options->ready_fd);
 		agent_run(&agent);
 	}
 	agent_release(&agent);
 	return r < 0 ? 1 : 0;
+}
+
+static int look_at_state(const struct options *options)
+{
+	const struct check_state_options check = {
+		.state_dir = options->state_dir,
+		.quick = options->quick,
+		.json = options->json,
+	};
+
+	return (int)check_state(&check);
 }
 
 static void prepare_process(void)
@@ -199,30 +248,39 @@ static void prepare_process(void)
 	setenv("UV_THREADPOOL_SIZE", "8", 0);
 }
 
+static int check_or_serve(const struct options *options)
+{
+	struct error err = ERROR_INIT;
+	struct config config;
+	int r = load_config(options, &config, &err);
+
+	if (r < 0) {
+		log_error("%s", err.message);
+		return 1;
+	}
+	log_set_level((enum log_level)config.log_level);
+	if (!options->check_config)
+		return serve(options, &config);
+	puts("the configuration is right");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .ready_fd = -1 };
-	struct error err = ERROR_INIT;
-	struct config config;
 	int r = parse_options(argc, argv, &options);
+	int status = r < 0 ? 2 : 0;
 
 	if (r == 0) {
 		prepare_process();
-		fill_paths(&options);
-		r = load_config(&options, &config, &err);
-		if (r >= 0)
-			log_set_level((enum log_level)config.log_level);
-		if (r < 0)
-			log_error("%s", err.message);
-		else if (options.check_config)
-			puts("the configuration is right");
+		if (fill_paths(&options) < 0)
+			status = 1;
 		else
-			r = serve(&options, &config);
-	} else {
-		r = r < 0 ? 2 : 0;
+			status = options.check_state ? look_at_state(&options)
+						     : check_or_serve(&options);
 	}
 	free(options.socket);
 	free(options.state_dir);
 	free(options.config);
-	return r < 0 ? 1 : r;
+	return status;
 }

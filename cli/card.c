@@ -6,8 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/output.h"
 #include "common/clock.h"
 #include "common/mem.h"
+
+/* What the titles take, with the space behind them: of `amlctl show`, "Submitted by:". */
+#define TITLE_COLUMNS 15
+/* A terminal that is too narrow for that gets whole lines, and breaks them itself. */
+#define WRAP_MIN 30
 
 void card_init(struct card *card)
 {
@@ -44,6 +50,37 @@ void card_add_coloured(struct card *card, const char *title, const char *value, 
 void card_add(struct card *card, const char *title, const char *value)
 {
 	card_add_coloured(card, title, value, NULL);
+}
+
+/* text with its spaces replaced by newlines where a line gets wider than that. */
+static char *wrap(const char *text, size_t columns)
+{
+	char *wrapped = mem_strdup(text);
+	char *line = wrapped;
+	char *last = NULL;
+
+	for (char *c = wrapped; (c = strchr(c, ' ')); c++) {
+		*c = '\0';
+		if (last && text_width(line) > columns) {
+			*last = '\n';
+			line = last + 1;
+		}
+		*c = ' ';
+		last = c;
+	}
+	if (last && text_width(line) > columns)
+		*last = '\n';
+	return wrapped;
+}
+
+void card_add_wrapped(struct card *card, const char *title, const char *value, const char *colour)
+{
+	unsigned width = output_width();
+	_cleanup_(freep) char *wrapped = NULL;
+
+	if (value && width >= TITLE_COLUMNS + WRAP_MIN)
+		wrapped = wrap(value, width - TITLE_COLUMNS);
+	card_add_coloured(card, title, wrapped ? wrapped : value, colour);
 }
 
 void card_addf(struct card *card, const char *title, const char *fmt, ...)

@@ -19,6 +19,8 @@ void card_release(struct card *card);
 /* title NULL or value NULL or "": nothing is added. */
 void card_add(struct card *card, const char *title, const char *value);
 void card_add_coloured(struct card *card, const char *title, const char *value, const char *colour);
+/* A sentence: on a terminal it is broken between words, so that it stays beside its title. */
+void card_add_wrapped(struct card *card, const char *title, const char *value, const char *colour);
 void card_addf(struct card *card, const char *title, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* A JSON string; nothing for other values. */

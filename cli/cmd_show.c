@@ -21,6 +21,18 @@ static const struct option_spec options_table[] = {
 	OPTION_OUTPUT(struct show_options, json),
 };
 
+/* The sentence, and below it the lines of the log that bear it out. */
+static void add_cause(struct card *card, const struct json *run)
+{
+	const char *message = json_string(json_get(json_get(run, "error"), "message"));
+	size_t size = message ? strcspn(message, "\n") : 0;
+	_cleanup_(freep) char *sentence = message ? mem_strndup(message, size) : NULL;
+
+	card_add_wrapped(card, "Cause", sentence, status_colour(record_status(run)));
+	if (message && message[size])
+		card_add(card, "", message + size + 1);
+}
+
 static void add_status(struct card *card, const struct json *run)
 {
 	const char *status = record_status(run);
@@ -29,7 +41,7 @@ static void add_status(struct card *card, const struct json *run)
 		code ? mem_printf("%s (%s)", status, code) : mem_strdup(status);
 
 	card_add_coloured(card, "Status", text, status_colour(status));
-	card_add_text(card, code ? "Cause" : NULL, json_get(json_get(run, "error"), "message"));
+	add_cause(card, run);
 	if (json_is_number(json_get(run, "exit_code")))
 		card_addf(
 			card, "Exit code", "%lld", (long long)json_int(json_get(run, "exit_code")));

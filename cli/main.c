@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/doctor.h"
 #include "cli/output.h"
 #include "common/mem.h"
 #include "common/strv.h"
@@ -23,6 +24,7 @@ static const struct command *const commands[] = {
 	&cmd_tag,
 	&cmd_delete,
 	&cmd_status,
+	&cmd_doctor,
 	&cmd_version,
 };
 

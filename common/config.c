@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/cgroup.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
@@ -59,6 +60,29 @@ static const struct key {
 };
 /* clang-format on */
 
+static bool is_cgroup_parent(const char *text)
+{
+	return !strcmp(text, CGROUP_PARENT_AUTO) || !strcmp(text, CGROUP_PARENT_NONE) ||
+	       (text[0] == '/' && text[1] && path_is_inside(text + 1));
+}
+
+/* clang-format off */
+static const struct text_key {
+	const char *name;
+	bool (*is_valid)(const char *text);
+	size_t offset;
+	const char *fallback;
+	const char *what;
+} text_keys[] = {
+	{ KEY(cgroup_parent), is_cgroup_parent, AT(cgroup_parent), CGROUP_PARENT_AUTO, "auto, none or an absolute path without \"..\"" },
+};
+/* clang-format on */
+
+static char *text_field(struct config *config, const struct text_key *key)
+{
+	return (char *)config + key->offset;
+}
+
 static int64_t *field(struct config *config, const struct key *key)
 {
 	return (int64_t *)((char *)config + key->offset);
@@ -70,6 +94,8 @@ void config_default(struct config *ret)
 
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		*field(ret, &keys[i]) = keys[i].fallback;
+	for (size_t i = 0; i < ARRAY_SIZE(text_keys); i++)
+		strcpy(text_field(ret, &text_keys[i]), text_keys[i].fallback);
 	ret->max_running_runs = cpus > 0 ? cpus : 1;
 }
 
@@ -82,6 +108,16 @@ static char *trim(char *text)
 	while (isspace((unsigned char)*text))
 		text++;
 	return text;
+}
+
+static int set_text(struct config *config, const struct text_key *key, const char *value,
+	const char *where, struct error *err)
+{
+	if (strlen(value) >= CONFIG_TEXT_SIZE || !key->is_valid(value))
+		return error_set(err, -EINVAL, where, "%s: %s: \"%.80s\" is not %s", where,
+			key->name, value, key->what);
+	strcpy(text_field(config, key), value);
+	return 0;
 }
 
 static int set_key(struct config *config, const char *name, const char *value, const char *where,
@@ -100,6 +136,9 @@ static int set_key(struct config *config, const char *name, const char *value, c
 		*field(config, &keys[i]) = number;
 		return 0;
 	}
+	for (size_t i = 0; i < ARRAY_SIZE(text_keys); i++)
+		if (!strcmp(text_keys[i].name, name))
+			return set_text(config, &text_keys[i], value, where, err);
 	return error_set(err, -EINVAL, where, "%s: unknown key \"%.80s\"", where, name);
 }
 

@@ -3,6 +3,7 @@
  * config - amlagentd.conf: every key, its default and its bounds, in one table (config.c)
  *
  * Lines of `key = value`, `#` comments, blank lines. Sizes take K, M, G; durations take s, m, h, d.
+ * No heap: a configuration is copied like any other value.
  * The same table makes conf/amlagentd.conf's tests: a key that is not there does not exist.
  *
  * Errors: -EINVAL with err's target "FILE:LINE" and what is wrong; nothing is changed then.
@@ -14,6 +15,8 @@
 
 #include "common/error.h"
 
+#define CONFIG_TEXT_SIZE 1024
+
 struct config {
 	int64_t max_running_runs;   /* how many run at once; the others wait in the queue */
 	int64_t stop_grace_seconds; /* between SIGTERM and SIGKILL */
@@ -24,6 +27,8 @@ struct config {
 	int64_t snapshot_warn_files;
 	int64_t max_request_bytes;
 	int64_t log_level; /* enum log_level */
+	/* Below which cgroup runs have theirs: "auto", "none" or an absolute path; cgroup.h */
+	char cgroup_parent[CONFIG_TEXT_SIZE];
 };
 
 /* Defaults; max_running_runs is the number of CPUs. */

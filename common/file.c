@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/fail_point.h"
 #include "common/mem.h"
 
 int file_read_fd(int fd, size_t max, struct strbuf *ret)
@@ -40,7 +41,7 @@ int file_write_all(int fd, const void *data, size_t size)
 	const char *from = data;
 
 	while (size) {
-		ssize_t n = write(fd, from, size);
+		ssize_t n = fail_point_write(fd, from, size);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -50,6 +51,16 @@ int file_write_all(int fd, const void *data, size_t size)
 		size -= (size_t)n;
 	}
 	return 0;
+}
+
+int file_fsync(int fd)
+{
+	int r;
+
+	do
+		r = fail_point_fsync(fd);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
 }
 
 static int write_temp(int dirfd, const char *temp, const void *data, size_t size, mode_t mode,
@@ -62,11 +73,7 @@ static int write_temp(int dirfd, const char *temp, const void *data, size_t size
 	if (fd < 0)
 		return -errno;
 	r = file_write_all(fd, data, size);
-	if (r < 0)
-		return r;
-	if (sync == FILE_SYNC && fsync(fd) < 0)
-		return -errno;
-	return 0;
+	return r >= 0 && sync == FILE_SYNC ? file_fsync(fd) : r;
 }
 
 static int sync_parent(int dirfd, const char *path)
@@ -77,9 +84,7 @@ static int sync_parent(int dirfd, const char *path)
 	_cleanup_(closep) int fd =
 		openat(dirfd, parent ? parent : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || fsync(fd) < 0)
-		return -errno;
-	return 0;
+	return fd < 0 ? -errno : file_fsync(fd);
 }
 
 int file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
@@ -97,21 +102,36 @@ int file_replace(int dirfd, const char *path, const void *data, size_t size, mod
 	return sync == FILE_SYNC ? sync_parent(dirfd, path) : 0;
 }
 
+/* What lies in it may be promised to last: so does its name. A parent that we may write to but not
+ * read cannot be flushed. */
+static int make_one(const char *path, mode_t mode)
+{
+	int r;
+
+	if (mkdir(path, mode) < 0)
+		return -errno;
+	r = sync_parent(AT_FDCWD, path);
+	return r == -EACCES ? 0 : r;
+}
+
 int dir_make(const char *path, mode_t mode)
 {
 	_cleanup_(freep) char *copy = mem_strdup(path);
 	struct stat st;
+	int r;
 
 	for (char *p = copy + 1; *copy && *p; p++) {
 		if (*p != '/')
 			continue;
 		*p = '\0';
-		if (mkdir(copy, mode) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES)
-			return -errno;
+		r = make_one(copy, mode);
+		if (r < 0 && r != -EEXIST && r != -EROFS && r != -EACCES)
+			return r;
 		*p = '/';
 	}
-	if (mkdir(copy, mode) < 0 && errno != EEXIST)
-		return -errno;
+	r = make_one(copy, mode);
+	if (r < 0 && r != -EEXIST)
+		return r;
 	if (stat(copy, &st) < 0)
 		return -errno;
 	return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;

@@ -23,6 +23,9 @@ int file_read_fd(int fd, size_t max, struct strbuf *ret);
 /* Write all of it, going on after EINTR and short writes. */
 int file_write_all(int fd, const void *data, size_t size);
 
+/* fsync, of a file or a directory, going on after EINTR. */
+int file_fsync(int fd);
+
 enum file_sync {
 	FILE_NO_SYNC, /* survives a crash of the process */
 	FILE_SYNC,    /* survives a loss of power: fsync the file, rename, fsync the directory */
@@ -32,7 +35,8 @@ enum file_sync {
 int file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
 	enum file_sync sync);
 
-/* Make a directory and its parents; one that exists is fine. Only new ones get the mode. */
+/* Make a directory and its parents, each name flushed to the disk; one that exists is fine. Only new
+ * ones get the mode. */
 int dir_make(const char *path, mode_t mode);
 
 /*

@@ -111,9 +111,9 @@ static int take_format(const char *data, size_t size, size_t *at)
 
 	*at = 0;
 	if (next_record(data, size, at, &record) <= 0 || !is(&record, "format") ||
-		parse_number(record.value, 1, RUN_DIR_FORMAT, &format) < 0)
+		parse_number(record.value, 1, INT64_MAX, &format) < 0)
 		return -EBADMSG;
-	return 0;
+	return format > RUN_DIR_FORMAT ? -EPROTONOSUPPORT : 0;
 }
 
 static int take_number(
@@ -159,6 +159,7 @@ void run_launch_release(struct run_launch *launch)
 	strv_free(launch->argv);
 	strv_free(launch->env);
 	free(launch->cwd);
+	free(launch->cgroup);
 	*launch = (struct run_launch){ 0 };
 }
 
@@ -166,6 +167,8 @@ void run_launch_format(const struct run_launch *launch, struct strbuf *ret)
 {
 	format_numbers(ret, launch_numbers, ARRAY_SIZE(launch_numbers), launch);
 	add_text(ret, "cwd", launch->cwd);
+	if (launch->cgroup)
+		add_text(ret, "cgroup", launch->cgroup);
 	for (size_t i = 0; launch->argv && launch->argv[i]; i++)
 		add_text(ret, "arg", launch->argv[i]);
 	for (size_t i = 0; launch->env && launch->env[i]; i++)
@@ -203,6 +206,8 @@ static int take_launch(const struct record *record, void *to)
 
 	if (is(record, "cwd"))
 		mem_replace(&launch->cwd, record->value);
+	if (is(record, "cgroup"))
+		mem_replace(&launch->cgroup, record->value);
 	return take_number(record, launch_numbers, ARRAY_SIZE(launch_numbers), launch);
 }
 
@@ -215,9 +220,11 @@ int run_launch_parse(const char *data, size_t size, struct run_launch *ret)
 		launch.argv = read_list(data, size, "arg");
 		launch.env = read_list(data, size, "env");
 	}
-	if (r < 0 || !launch.argv[0] || !launch.cwd) {
+	if (r >= 0 && (!launch.argv[0] || !launch.cwd))
+		r = -EBADMSG;
+	if (r < 0) {
 		run_launch_release(&launch);
-		return -EBADMSG;
+		return r;
 	}
 	*ret = launch;
 	return 0;
@@ -229,10 +236,18 @@ static const struct number_field status_numbers[] = {
 	NUMBER(run_status, start_us, 0, INT64_MAX),
 };
 
+void run_status_release(struct run_status *status)
+{
+	free(status->cgroup);
+	*status = (struct run_status){ 0 };
+}
+
 void run_status_format(const struct run_status *status, struct strbuf *ret)
 {
 	format_numbers(ret, status_numbers, ARRAY_SIZE(status_numbers), status);
 	add_text(ret, "boot_id", status->boot_id);
+	if (status->cgroup)
+		add_text(ret, "cgroup", status->cgroup);
 }
 
 static int take_status(const struct record *record, void *to)
@@ -244,6 +259,8 @@ static int take_status(const struct record *record, void *to)
 			return -EBADMSG;
 		strcpy(status->boot_id, record->value);
 	}
+	if (is(record, "cgroup"))
+		mem_replace(&status->cgroup, record->value);
 	return take_number(record, status_numbers, ARRAY_SIZE(status_numbers), status);
 }
 
@@ -252,10 +269,12 @@ int run_status_parse(const char *data, size_t size, struct run_status *ret)
 	struct run_status status = { 0 };
 	int r = parse(data, size, take_status, &status);
 
-	if (r < 0)
+	if (r >= 0 && !status.supervisor_pid)
+		r = -EBADMSG;
+	if (r < 0) {
+		run_status_release(&status);
 		return r;
-	if (!status.supervisor_pid)
-		return -EBADMSG;
+	}
 	*ret = status;
 	return 0;
 }
@@ -303,6 +322,9 @@ static const struct number_field exit_numbers[] = {
 	NUMBER(run_exit, user_us, 0, INT64_MAX),
 	NUMBER(run_exit, system_us, 0, INT64_MAX),
 	NUMBER(run_exit, peak_bytes, 0, INT64_MAX),
+	NUMBER(run_exit, peak_of_all, 0, 1),
+	NUMBER(run_exit, oom_kills, -1, INT64_MAX),
+	NUMBER(run_exit, disk_free_bytes, -1, INT64_MAX),
 };
 
 void run_exit_format(const struct run_exit *exit, struct strbuf *ret)
@@ -327,7 +349,9 @@ static int take_exit(const struct record *record, void *to)
 
 int run_exit_parse(const char *data, size_t size, struct run_exit *ret)
 {
-	struct exit_reader reader = { .exit.exit_code = -1 };
+	struct exit_reader reader = {
+		.exit = { .exit_code = -1, .oom_kills = -1, .disk_free_bytes = -1 },
+	};
 	int r = parse(data, size, take_exit, &reader);
 
 	if (r < 0)

@@ -4,26 +4,31 @@
  *
  * <state>/runs/<run_id>/, mode 0700:
  *
- *	launch        daemon, before the supervisor is started: what to run. Holds the submitter's
- *	              environment: mode 0600, removed when the run has ended
- *	lock          the supervisor holds a write lock on it (F_OFD_SETLK) for as long as it lives.
- *The daemon takes it and hands it over as descriptor RUN_DIR_LOCK_FD, so that there is no moment
- *without an owner; a supervisor without that one takes it itself status        supervisor, replaced
- *by rename: its pid and the child's, since when, boot id. Written once before the command is
- *started (child 0) and once it runs stop          daemon, replaced by rename: please stop, why, and
- *the grace. Then one byte is written to `control`, if somebody reads it control       FIFO, made by
- *the daemon; the supervisor reads it. Bytes mean "look at `stop`" exit          supervisor, once,
- *by rename, fsynced with its directory: the run is over, and how std_log.txt   stdout and stderr of
- *the command; also linked as work/user_logs/std_log.txt supervisor.log  what the supervisor could
- *not do, if anything work/         the working directory
+ *	launch          daemon, before the supervisor is started: what to run. Holds the submitter's
+ *	                environment: mode 0600, removed when the run has ended
+ *	lock            the supervisor holds a write lock on it (F_OFD_SETLK) for as long as it lives.
+ *	                The daemon takes it and hands it over as descriptor RUN_DIR_LOCK_FD, so that
+ *	                there is no moment without an owner; a supervisor without that one takes it
+ *	                itself
+ *	status          supervisor, replaced by rename: its pid and the child's, since when, boot id.
+ *	                Written once before the command is started (child 0) and once it runs
+ *	stop            daemon, replaced by rename: please stop, why, and the grace. Then one byte is
+ *	                written to `control`, if somebody reads it
+ *	control         FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
+ *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how
+ *	std_log.txt     stdout and stderr of the command; also linked as work/user_logs/std_log.txt
+ *	supervisor.log  what the supervisor could not do, if anything
+ *	work/           the working directory
  *
  * The questions are asked in this order, so that nothing slips between them: lock held? the run
  * lives. Else exit there? it is over. Else status there? it is lost. Else it was never started.
  * No pid is ever signalled by the daemon.
  *
  * Every file but the log is records of "key=value", each ended by a NUL byte (values may hold
- * newlines), the first being "format=1". Keys unknown to a reader are skipped: a newer writer may
- * add some. The parsers are pure and take any bytes (fuzzed); -EBADMSG for what is not such a file.
+ * newlines), the first being "format=1". Keys unknown to a reader are skipped, and a reader takes
+ * what is missing as not known: daemon and supervisor of neighbouring builds understand each other.
+ * The parsers are pure and take any bytes (fuzzed); -EBADMSG for what is not such a file,
+ * -EPROTONOSUPPORT for one of a format that is newer than ours.
  *
  * Part of the supervisor: no JSON, no digest, no stdio streams here.
  */
@@ -51,6 +56,10 @@
 #define RUN_LOG_ARTIFACT "user_logs/std_log.txt"
 #define RUN_DIR_FILE_MAX (16u << 20)
 #define RUN_DIR_LOCK_FD 3
+/* The exit status of a supervisor that could not begin and has started nothing: this plus the errno
+ * (at most RUN_DIR_ERRNO_MAX); there is no `status` then. */
+#define RUN_DIR_CANNOT_BEGIN 64
+#define RUN_DIR_ERRNO_MAX 133
 /* In the environment of the command, from the supervisor: path_absolute() of the run directory.
  * When the supervisor is dead it is the proof that a process belongs to the run. */
 #define RUN_DIR_VARIABLE "AMLAGENT_RUN_DIR"
@@ -60,9 +69,9 @@ struct run_launch {
 	char **argv; /* argv[0] is an absolute path and is what is executed */
 	char **env;
 	char *cwd;        /* absolute, or relative to the run directory; "work" */
+	char *cgroup;     /* cgroup v2 directory to make for the run's processes; NULL: none */
 	int64_t limit_us; /* 0: none */
-	int64_t grace_us; /* between the first signal and SIGKILL, for the limit and for leftovers
-			   */
+	int64_t grace_us; /* between the first signal and SIGKILL, for limit and leftovers */
 };
 
 void run_launch_release(struct run_launch *launch);
@@ -75,7 +84,10 @@ struct run_status {
 	int64_t child_pid; /* 0: not started yet */
 	int64_t start_us;  /* UTC; 0 with child_pid 0 */
 	char boot_id[37];
+	char *cgroup; /* that the run's processes are in; NULL: none. Of a parsed one: malloc'ed */
 };
+
+void run_status_release(struct run_status *status);
 
 void run_status_format(const struct run_status *status, struct strbuf *ret);
 int run_status_parse(const char *data, size_t size, struct run_status *ret);
@@ -103,8 +115,7 @@ struct run_exit {
 	int exit_code;             /* -1 when a signal ended it or it never ran */
 	int signal;                /* 0 when none */
 	int exec_errno;            /* the command could not be executed: a positive errno; else 0 */
-	bool oom; /* the kernel's out-of-memory killer was at work meanwhile and it died of SIGKILL
-		   */
+	bool oom; /* it died of SIGKILL while the kernel's out-of-memory killer was at work */
 	int leftovers; /* processes still there when the command had ended, stopped by us */
 	int64_t start_us;
 	int64_t end_us;  /* the command's end */
@@ -113,7 +124,10 @@ struct run_exit {
 	int64_t wall_us;
 	int64_t user_us;
 	int64_t system_us;
-	int64_t peak_bytes; /* the largest process's */
+	int64_t peak_bytes;      /* the largest process's, or all of them together: peak_of_all */
+	bool peak_of_all;        /* as the run's cgroup counted it */
+	int64_t oom_kills;       /* in the run's cgroup; -1: nobody counted */
+	int64_t disk_free_bytes; /* for the run's user, where its log is, at the command's end; -1 */
 };
 
 void run_exit_format(const struct run_exit *exit, struct strbuf *ret);

@@ -4,6 +4,8 @@
 
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 int spawn_set_attributes(posix_spawnattr_t *attributes, short flags)
 {
@@ -21,4 +23,17 @@ int spawn_set_attributes(posix_spawnattr_t *attributes, short flags)
 	if (!r)
 		r = posix_spawnattr_setsigdefault(attributes, &all);
 	return r;
+}
+
+/* The kernel's own call and struct (handler, flags, restorer, mask: all 0 is the default action):
+ * sigaction() refuses the two that the C library keeps for itself. */
+void spawn_reset_signals(void)
+{
+	static const unsigned long standard[8];
+	sigset_t none;
+
+	for (int number = 1; number < _NSIG; number++)
+		syscall(SYS_rt_sigaction, number, standard, NULL, _NSIG / 8);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/strv.h"
 #include "supervisor/record.h"
@@ -90,6 +91,11 @@ static int leave_caller(struct beginning *begin)
 	return 0;
 }
 
+static int take_over(struct beginning *begin)
+{
+	return FAIL_POINT(FAIL_SUPERVISOR_BEGIN, leave_caller(begin));
+}
+
 static int read_launch(struct beginning *begin)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
@@ -130,7 +136,7 @@ int begin(const char *run_dir, struct beginning *ret)
 		const char *what;
 	} steps[] = {
 		{ take_lock, "lock the run directory" },
-		{ leave_caller, "close the caller's descriptors" },
+		{ take_over, "close the caller's descriptors" },
 		{ refuse_second_start, "look for an earlier start" },
 		{ open_sources, "take signals" },
 		{ read_launch, "read launch" },

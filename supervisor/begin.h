@@ -4,7 +4,7 @@
  *
  * Enters the directory (the working directory from then on), leaves the caller's session and
  * descriptors, takes the lock, refuses a second start, reads `launch`, opens what the command and
- * the loop need. The last of the supervisor's allocations are made here and in child_start().
+ * the loop need. The last of the supervisor's allocations are made here.
  */
 #pragma once
 

@@ -3,7 +3,10 @@
 #include "supervisor/child.h"
 
 #include <fcntl.h>
-#include <spawn.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "common/spawn.h"
 
@@ -34,34 +37,101 @@ void child_close(struct child_files *files)
 	files->work_fd = fd_close(files->work_fd);
 }
 
-static int set_files(posix_spawn_file_actions_t *actions, const struct child_files *files)
+/* fork(), into a cgroup: the C library has no such call. The parent waits until the child has
+ * executed something, or has ended. */
+static pid_t fork_into(int cgroup_fd)
 {
-	int r = posix_spawn_file_actions_adddup2(actions, files->null_fd, STDIN_FILENO);
+	struct clone_args args = {
+		.flags = CLONE_VFORK,
+		.exit_signal = SIGCHLD,
+	};
+	long pid;
 
-	if (!r)
-		r = posix_spawn_file_actions_adddup2(actions, files->log_fd, STDOUT_FILENO);
-	if (!r)
-		r = posix_spawn_file_actions_adddup2(actions, files->log_fd, STDERR_FILENO);
-	if (!r)
-		r = posix_spawn_file_actions_addfchdir_np(actions, files->work_fd);
-	return r;
+	if (cgroup_fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (__u64)cgroup_fd;
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	return pid < 0 ? -errno : (pid_t)pid;
 }
 
-int child_start(const struct run_launch *launch, const struct child_files *files, pid_t *ret)
+static bool is_for_want_of_room(int error)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
+	return error == -EAGAIN || error == -ENOMEM;
+}
+
+/* Kernels and sandboxes know clone3() or not, and let us into a cgroup or not. */
+static pid_t fork_child(struct child_start *start)
+{
+	pid_t pid = fork_into(start->cgroup_fd);
+
+	if (pid >= 0 || is_for_want_of_room(pid))
+		return pid;
+	if (start->cgroup_fd >= 0)
+		start->cgroup_error = pid;
+	pid = fork();
+	return pid < 0 ? -errno : pid;
+}
+
+/* In the child. Returns only when it fails. */
+static int execute(const struct child_start *start)
+{
+	const struct child_files *files = start->files;
+
+	setsid();
+	if (dup2(files->null_fd, STDIN_FILENO) < 0 || dup2(files->log_fd, STDOUT_FILENO) < 0 ||
+		dup2(files->log_fd, STDERR_FILENO) < 0 || fchdir(files->work_fd) < 0)
+		return errno;
+	spawn_reset_signals();
+	execve(start->launch->argv[0], start->launch->argv, start->launch->env);
+	return errno;
+}
+
+/* The pipe is closed by the exec: nothing in it says that the command runs. */
+static int read_error(int fd)
+{
+	int error = 0;
+	ssize_t size;
+
+	do
+		size = read(fd, &error, sizeof(error));
+	while (size < 0 && errno == EINTR);
+	if (size < 0)
+		return -errno;
+	return size == (ssize_t)sizeof(error) ? -error : 0;
+}
+
+static void wait_for(pid_t pid)
+{
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+}
+
+int child_start(struct child_start *start, pid_t *ret)
+{
+	_cleanup_(closep) int read_fd = -EBADF;
+	_cleanup_(closep) int write_fd = -EBADF;
+	int ends[2];
+	pid_t pid;
 	int r;
 
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attributes);
-	r = set_files(&actions, files);
-	if (!r)
-		r = spawn_set_attributes(&attributes, POSIX_SPAWN_SETSID);
-	if (!r)
-		r = posix_spawn(
-			ret, launch->argv[0], &actions, &attributes, launch->argv, launch->env);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	return -r;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	read_fd = ends[0];
+	write_fd = ends[1];
+	pid = fork_child(start);
+	if (pid == 0) {
+		r = execute(start);
+		(void)!write(write_fd, &r, sizeof(r));
+		_exit(127);
+	}
+	if (pid < 0)
+		return pid;
+	write_fd = fd_close(write_fd);
+	r = read_error(read_fd);
+	if (r < 0)
+		wait_for(pid);
+	else
+		*ret = pid;
+	return r;
 }

@@ -2,10 +2,10 @@
 /*
  * child - start the command
  *
- * In a session of its own, with default signals, nothing blocked, and no descriptor but 0, 1 and 2.
- * child_open() does all that can fail for want of a file; child_start() then only spawns
- * (posix_spawn does not copy the parent and returns once the command has been executed, or with the
- * reason why not).
+ * In a session of its own, in the run's cgroup from its first instant (a process that is moved there
+ * later costs milliseconds, and its children may be missed), with default signals, nothing blocked,
+ * and no descriptor but 0, 1 and 2. child_open() does all that can fail for want of a file;
+ * child_start() then only makes the process. No heap.
  */
 #pragma once
 
@@ -28,5 +28,13 @@ struct child_files {
 int child_open(const struct run_launch *launch, struct child_files *ret);
 void child_close(struct child_files *files);
 
-/* 0, or the negative errno of the spawn or of the exec. */
-int child_start(const struct run_launch *launch, const struct child_files *files, pid_t *ret);
+struct child_start {
+	const struct run_launch *launch;
+	const struct child_files *files;
+	int cgroup_fd;    /* negative: none */
+	int cgroup_error; /* set: a negative errno when the child could not be started in it and was
+			     started without; else 0 */
+};
+
+/* 0 once the command has been executed; else the negative errno of the fork or of the exec. */
+int child_start(struct child_start *start, pid_t *ret);

@@ -7,7 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/cleanup.h"
 #include "common/clock.h"
+#include "common/fail_point.h"
+#include "common/file.h"
 #include "common/run_dir.h"
 
 #define NAME_SIZE 32
@@ -33,41 +36,55 @@ ssize_t record_read(const char *name, char to[static RECORD_MAX])
 	return -EFBIG;
 }
 
-static int write_temp(const char *temp, const void *data, size_t size, enum file_sync sync)
+static int open_temp(const char *name, char temp[static NAME_SIZE])
 {
-	_cleanup_(closep) int fd =
-		open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int r;
+	int fd;
 
-	if (fd < 0)
-		return -errno;
-	r = file_write_all(fd, data, size);
-	if (r >= 0 && sync == FILE_SYNC && fsync(fd) < 0)
-		r = -errno;
-	return r;
+	snprintf(temp, NAME_SIZE, "%s.tmp", name);
+	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static int rename_temp(const char *temp, const char *name)
+{
+	return rename(temp, name) < 0 ? -errno : 0;
 }
 
 static int sync_directory(void)
 {
 	_cleanup_(closep) int fd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	return fd < 0 ? -errno : file_fsync(fd);
 }
 
-int record_write(const char *name, const void *data, size_t size, enum file_sync sync)
+int record_replace(const char *name, const void *data, size_t size)
 {
 	char temp[NAME_SIZE];
-	int r;
+	_cleanup_(closep) int fd = open_temp(name, temp);
+	int r = fd < 0 ? fd : file_write_all(fd, data, size);
 
-	snprintf(temp, sizeof(temp), "%s.tmp", name);
-	r = write_temp(temp, data, size, sync);
-	if (r >= 0 && rename(temp, name) < 0)
-		r = -errno;
+	if (r >= 0)
+		r = rename_temp(temp, name);
+	if (r < 0)
+		unlink(temp);
+	return r;
+}
+
+int record_commit(const char *name, const void *data, size_t size)
+{
+	char temp[NAME_SIZE];
+	_cleanup_(closep) int fd = open_temp(name, temp);
+	int r = fd < 0 ? fd : FAIL_POINT(FAIL_EXIT_WRITE, file_write_all(fd, data, size));
+
+	if (r >= 0)
+		r = FAIL_POINT(FAIL_EXIT_SYNC, file_fsync(fd));
+	if (r >= 0)
+		r = FAIL_POINT(FAIL_EXIT_RENAME, rename_temp(temp, name));
 	if (r < 0) {
 		unlink(temp);
 		return r;
 	}
-	return sync == FILE_SYNC ? sync_directory() : 0;
+	return FAIL_POINT(FAIL_EXIT_SYNC_DIR, sync_directory());
 }
 
 void record_note(const char *fmt, ...)

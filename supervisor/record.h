@@ -12,8 +12,6 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#include "common/file.h"
-
 /* Longer than any record but launch. */
 #define RECORD_MAX 4096
 
@@ -21,7 +19,11 @@
 ssize_t record_read(const char *name, char to[static RECORD_MAX]);
 
 /* Replace name by these bytes: seen whole or not at all. */
-int record_write(const char *name, const void *data, size_t size, enum file_sync sync);
+int record_replace(const char *name, const void *data, size_t size);
+
+/* The same, and it survives a loss of power: fsync, rename, fsync of the directory. A failure may
+ * come after the rename: do it again. */
+int record_commit(const char *name, const void *data, size_t size);
 
 /* A line in supervisor.log; where that cannot be, nothing. */
 void record_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

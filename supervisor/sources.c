@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <sys/timerfd.h>
 
+#include "common/cgroup.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/run_dir.h"
@@ -56,6 +57,7 @@ int sources_open(struct sources *ret)
 	if (ret->timer_fd < 0)
 		return -errno;
 	ret->control_fd = open_control();
+	ret->cgroup_fd = -EBADF;
 	return 0;
 }
 
@@ -97,6 +99,7 @@ unsigned sources_wait(const struct sources *sources, bool wait)
 		{ .fd = sources->signal_fd, .events = POLLIN },
 		{ .fd = sources->timer_fd, .events = POLLIN },
 		{ .fd = sources->control_fd, .events = POLLIN },
+		{ .fd = sources->cgroup_fd, .events = POLLPRI },
 	};
 	unsigned found = 0;
 
@@ -110,5 +113,7 @@ unsigned sources_wait(const struct sources *sources, bool wait)
 		drain(sources->control_fd);
 		found |= SOURCE_CONTROL;
 	}
+	if (fds[3].revents)
+		cgroup_watch_read(sources->cgroup_fd);
 	return found;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sources - what wakes the supervisor: children, SIGTERM, the one deadline, the control pipe
+ * sources - what wakes the supervisor: children, SIGTERM, the one deadline, the control pipe, and, at
+ * the end, the run's cgroup
  *
  * Signals come through a signalfd, the deadline through a timerfd on CLOCK_BOOTTIME (suspend
  * counts, a changed clock does not). No heap.
@@ -15,9 +16,11 @@
 struct sources {
 	int signal_fd, timer_fd;
 	int control_fd; /* negative: nobody can ask us through the pipe */
+	int cgroup_fd;  /* of cgroup_watch(), the caller's; negative: not watched */
 };
 
-/* Bits of sources_wait(); a child's end or the deadline alone give none: look at both always. */
+/* Bits of sources_wait(); a child's end, the cgroup or the deadline alone give none: look at them
+ * always. */
 enum source {
 	SOURCE_TERMINATE = 1, /* SIGTERM */
 	SOURCE_CONTROL = 2,   /* a byte in `control` */

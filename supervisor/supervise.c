@@ -7,15 +7,18 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "supervisor/begin.h"
 #include "supervisor/oom.h"
 #include "supervisor/record.h"
+#include "supervisor/run_cgroup.h"
 #include "supervisor/tree.h"
 
-#define EXIT_CANNOT_BEGIN 1
+#define EXIT_CANNOT_BEGIN 1 /* and nobody can say why */
 #define EXIT_STARTED_BEFORE 3
 
 /* A look costs about a millisecond. New groups after so many of them: others get their turn. */
@@ -49,13 +52,14 @@ enum event {
 
 struct supervision {
 	struct beginning begin;
+	struct run_cgroup cgroup;
 	int64_t limit_us, grace_us;
 	enum state state;
 	pid_t child;           /* 0 when none, or when it was waited for */
 	int64_t boot_start_us; /* when it was started, by clock_boot() */
 	int64_t deadline_us;   /* of clock_boot(), whatever it is for */
 	int64_t look_us;       /* KILLING: until the next look */
-	int64_t oom_kills;     /* at the start */
+	int64_t oom_kills;     /* of the whole machine, at the start */
 	bool child_killed;     /* the SIGKILL is ours */
 	bool uncollected;      /* more children may have ended */
 	struct run_stop stop;  /* the latest one read */
@@ -91,18 +95,19 @@ static void set_deadline(struct supervision *s, int64_t at_us)
 
 /* ---- the records ---- */
 
-static int write_status(const struct supervision *s)
+static int write_status(struct supervision *s)
 {
 	struct strbuf text = { record_bytes, 0, sizeof(record_bytes) };
 	struct run_status status = {
 		.supervisor_pid = getpid(),
 		.child_pid = s->child,
 		.start_us = s->exit.start_us,
+		.cgroup = s->cgroup.path[0] ? s->cgroup.path : NULL,
 	};
 
 	strcpy(status.boot_id, s->begin.boot_id);
 	run_status_format(&status, &text);
-	return record_write(RUN_DIR_STATUS, text.data, text.size, FILE_NO_SYNC);
+	return record_replace(RUN_DIR_STATUS, text.data, text.size);
 }
 
 static bool run_dir_is_gone(void)
@@ -121,7 +126,7 @@ static void write_exit(const struct supervision *s)
 	int r;
 
 	run_exit_format(&s->exit, &text);
-	while ((r = record_write(RUN_DIR_EXIT, text.data, text.size, FILE_SYNC)) < 0) {
+	while ((r = record_commit(RUN_DIR_EXIT, text.data, text.size)) < 0) {
 		if (run_dir_is_gone())
 			return;
 		if (r != noted)
@@ -141,6 +146,26 @@ static bool read_stop(struct supervision *s)
 
 /* ---- the processes ---- */
 
+static int64_t disk_free_bytes(void)
+{
+	struct statvfs st;
+
+	/* The log is a file of the run directory, which is where we are. */
+	if (statvfs(".", &st) < 0)
+		return -1;
+	return (int64_t)(st.f_bavail * st.f_frsize);
+}
+
+static bool was_out_of_memory(const struct supervision *s)
+{
+	struct run_exit of_cgroup = { 0 };
+
+	run_cgroup_take_evidence(&s->cgroup, &of_cgroup);
+	if (of_cgroup.oom_kills >= 0)
+		return of_cgroup.oom_kills > 0;
+	return s->oom_kills >= 0 && oom_kill_count() > s->oom_kills;
+}
+
 static void command_ended(struct supervision *s, const siginfo_t *info)
 {
 	struct run_exit *exit = &s->exit;
@@ -151,8 +176,8 @@ static void command_ended(struct supervision *s, const siginfo_t *info)
 	exit->wall_us = clock_boot() - s->boot_start_us;
 	exit->exit_code = by_signal ? -1 : info->si_status;
 	exit->signal = by_signal ? info->si_status : 0;
-	exit->oom = exit->signal == SIGKILL && !s->child_killed && s->oom_kills >= 0 &&
-		    oom_kill_count() > s->oom_kills;
+	exit->oom = exit->signal == SIGKILL && !s->child_killed && was_out_of_memory(s);
+	exit->disk_free_bytes = disk_free_bytes();
 }
 
 /* Wait for those that have ended. False when there are no children. */
@@ -176,7 +201,7 @@ static bool collect(struct supervision *s, int64_t until_us)
 	return true;
 }
 
-static void signal_tree(struct supervision *s, const int *signals, size_t count, int64_t until_us)
+static int signal_tree(struct supervision *s, const int *signals, size_t count, int64_t until_us)
 {
 	tree_begin();
 	if (s->child)
@@ -184,6 +209,34 @@ static void signal_tree(struct supervision *s, const int *signals, size_t count,
 	for (int look = 0; look < LOOKS_MAX && clock_boot() < until_us; look++)
 		if (!collect(s, until_us) || tree_signal(signals, count, until_us) <= 0)
 			break;
+	return 0;
+}
+
+/* What was asked for and could not be done is done by the grace's end, and there again and again.
+ */
+static void terminate_tree(struct supervision *s)
+{
+	/* A stopped process gets the first when it gets the second. */
+	static const int signals[] = { SIGTERM, SIGCONT };
+
+	(void)FAIL_POINT(
+		FAIL_TREE_TERM, signal_tree(s, signals, ARRAY_SIZE(signals), s->deadline_us));
+	run_cgroup_signal_guests(&s->cgroup, signals, ARRAY_SIZE(signals));
+}
+
+/* Who is in the cgroup dies at one instant. For the others: frozen first, since what does not run
+ * does not fork while the rest is being ended. */
+static int kill_tree(struct supervision *s, int64_t patience_us)
+{
+	static const int freeze[] = { SIGSTOP };
+	static const int end[] = { SIGKILL };
+
+	run_cgroup_kill(&s->cgroup);
+	tree_begin();
+	for (int look = 0; look < LOOKS_MAX && tree_signal_newest(freeze, 1) > 0; look++)
+		;
+	signal_tree(s, freeze, 1, clock_boot() + patience_us);
+	return signal_tree(s, end, 1, clock_boot() + patience_us);
 }
 
 /* ---- what is done ---- */
@@ -201,12 +254,9 @@ static enum state finish(struct supervision *s)
 
 static enum state ask_to_end(struct supervision *s, int64_t grace_us)
 {
-	/* A stopped process gets the first when it gets the second. */
-	static const int signals[] = { SIGTERM, SIGCONT };
-
 	/* No stop is more patient than the limit, which had been asked for first. */
 	set_deadline(s, sooner(later(clock_boot(), grace_us), later(limit_end(s), s->grace_us)));
-	signal_tree(s, signals, ARRAY_SIZE(signals), s->deadline_us);
+	terminate_tree(s);
 	return STOPPING;
 }
 
@@ -236,7 +286,7 @@ static enum state stop_leftovers(struct supervision *s)
 {
 	int count = tree_count();
 
-	s->exit.leftovers = count > 0 ? count : 0;
+	s->exit.leftovers = (count > 0 ? count : 0) + run_cgroup_count_guests(&s->cgroup);
 	return ask_to_end(s, s->grace_us);
 }
 
@@ -255,19 +305,9 @@ static enum state hurry_for_shutdown(struct supervision *s)
 
 static enum state kill_all(struct supervision *s)
 {
-	static const int freeze[] = { SIGSTOP };
-	static const int end[] = { SIGKILL };
-	int64_t patience_us;
-
 	s->child_killed |= s->child != 0;
 	s->look_us = s->state == KILLING ? sooner(s->look_us * 2, LOOK_MAX_US) : LOOK_MIN_US;
-	patience_us = s->look_us * LOOK_PATIENCE;
-	/* Frozen first: what does not run does not fork while the others are being ended. */
-	tree_begin();
-	for (int look = 0; look < LOOKS_MAX && tree_signal_newest(freeze, 1) > 0; look++)
-		;
-	signal_tree(s, freeze, 1, clock_boot() + patience_us);
-	signal_tree(s, end, 1, clock_boot() + patience_us);
+	(void)FAIL_POINT(FAIL_TREE_KILL, kill_tree(s, s->look_us * LOOK_PATIENCE));
 	set_deadline(s, clock_boot() + s->look_us);
 	return KILLING;
 }
@@ -306,11 +346,21 @@ static void happen(struct supervision *s, enum event event)
 
 /* ---- what happens ---- */
 
+/* No child of ours is left: what is still in the cgroup was put there by somebody else. */
+static bool has_guests(struct supervision *s)
+{
+	if (!run_cgroup_is_populated(&s->cgroup))
+		return false;
+	s->begin.sources.cgroup_fd = s->cgroup.events_fd;
+	return true;
+}
+
 static void reap(struct supervision *s)
 {
 	bool running = s->child != 0;
 	/* While killing they come first: a look has to go over all that were not waited for. */
-	bool left = collect(s, s->state == KILLING ? SOURCES_NO_DEADLINE : s->deadline_us);
+	bool left = collect(s, s->state == KILLING ? SOURCES_NO_DEADLINE : s->deadline_us) ||
+		    has_guests(s);
 
 	if (!left)
 		happen(s, ALL_GONE);
@@ -343,9 +393,19 @@ static void start_failed(struct supervision *s, int error)
 	s->state = OVER;
 }
 
+static int start_child(struct supervision *s)
+{
+	struct child_start start = { &s->begin.launch, &s->begin.files, s->cgroup.fd, 0 };
+	int r = FAIL_POINT(FAIL_CHILD_START, child_start(&start, &s->child));
+
+	if (start.cgroup_error)
+		run_cgroup_drop(&s->cgroup, start.cgroup_error);
+	return r;
+}
+
 static void start_command(struct supervision *s)
 {
-	int r = child_start(&s->begin.launch, &s->begin.files, &s->child);
+	int r = start_child(s);
 
 	if (r < 0) {
 		s->child = 0;
@@ -354,7 +414,7 @@ static void start_command(struct supervision *s)
 	}
 	s->exit.start_us = clock_utc();
 	s->boot_start_us = clock_boot();
-	r = write_status(s);
+	r = FAIL_POINT(FAIL_STATUS_RUNNING, write_status(s));
 	if (r < 0)
 		record_note("cannot tell in status that the command runs: %s", strerror(-r));
 	set_deadline(s, limit_end(s));
@@ -384,19 +444,48 @@ static void take_usage(struct run_exit *exit)
 	exit->peak_bytes = usage.ru_maxrss * INT64_C(1024);
 }
 
+/* From here on the run counts as started. */
+static int enroll(struct supervision *s)
+{
+	int r;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
+		r = -errno;
+		record_note("cannot become a subreaper: %s", strerror(-r));
+		return r;
+	}
+	run_cgroup_plan(&s->cgroup, s->begin.launch.cgroup);
+	r = FAIL_POINT(FAIL_STATUS_WRITE, write_status(s));
+	if (r < 0) {
+		record_note("cannot write status: %s", strerror(-r));
+		return r;
+	}
+	run_cgroup_make(&s->cgroup);
+	return 0;
+}
+
+static int exit_status_of(int error)
+{
+	if (error == -EALREADY)
+		return EXIT_STARTED_BEFORE;
+	return -error <= RUN_DIR_ERRNO_MAX ? RUN_DIR_CANNOT_BEGIN - error : EXIT_CANNOT_BEGIN;
+}
+
 int supervise(const char *run_dir)
 {
-	static struct supervision s = { .exit.exit_code = -1, .deadline_us = SOURCES_NO_DEADLINE };
+	static struct supervision s = {
+		.cgroup = RUN_CGROUP_INIT,
+		.deadline_us = SOURCES_NO_DEADLINE,
+		.exit = { .exit_code = -1, .oom_kills = -1, .disk_free_bytes = -1 },
+	};
 	int r = begin(run_dir, &s.begin);
 
+	if (r >= 0)
+		r = enroll(&s);
 	if (r < 0)
-		return r == -EALREADY ? EXIT_STARTED_BEFORE : EXIT_CANNOT_BEGIN;
+		return exit_status_of(r);
 	s.limit_us = s.begin.launch.limit_us;
 	s.grace_us = s.begin.launch.grace_us;
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 || (r = write_status(&s)) < 0) {
-		record_note("cannot write status: %s", strerror(r < 0 ? -r : errno));
-		return EXIT_CANNOT_BEGIN;
-	}
 	if (!stopped_before(&s))
 		start_command(&s);
 	run_launch_release(&s.begin.launch);
@@ -404,6 +493,8 @@ int supervise(const char *run_dir)
 	run_loop(&s);
 	s.exit.gone_us = clock_utc();
 	take_usage(&s.exit);
+	run_cgroup_take_evidence(&s.cgroup, &s.exit);
+	run_cgroup_remove(&s.cgroup);
 	write_exit(&s);
 	return 0;
 }

@@ -7,7 +7,7 @@
 
 #include "common/cleanup.h"
 #include "common/clock.h"
-#include "supervisor/process.h"
+#include "common/process.h"
 
 /* How many of the numbers given last are looked at for the newest children. */
 #define NEWEST_MAX 512
@@ -185,6 +185,21 @@ int tree_count(void)
 	int r = carry_out(&look);
 
 	return r < 0 ? r : look.alive;
+}
+
+bool tree_holds(pid_t pid)
+{
+	struct process process;
+
+	/* Longer than any chain there is: the parents change under us. */
+	for (size_t depth = 0; depth < TREE_MAX; depth++) {
+		if (process_read(proc_fd, pid, &process) < 0 || process.parent == self)
+			return true;
+		if (process.parent <= 1)
+			return false;
+		pid = process.parent;
+	}
+	return false;
 }
 
 void tree_begin(void)

@@ -3,16 +3,16 @@
  * tree - all processes of the run: find them, signal them
  *
  * We are their subreaper, so whatever they do (setsid, double fork, a parent that ends) the chain
- *of parents leads to us. One pass over /proc finds them (no /proc/PID/task/TID/children: it is
- *optional in the kernel and not exact either); no heap, the table is static and its pages are
- *untouched until the first pass.
+ * of parents leads to us. One pass over /proc finds them (no /proc/PID/task/TID/children: it is
+ * optional in the kernel and not exact either); no heap, the table is static and its pages are
+ * untouched until the first pass.
  *
  * Signals go to process groups: the kernel delivers one to a whole group at a single instant, so
- *that a group that forks faster than we can look does not escape. A group belongs to the run as a
- *whole as soon as one living member is a descendant, since the command began a session of its own
- *and a group lies within one session. Membership is proved again (start times along the chain of
- *parents) just before the signal; the number of a group is not given away while it has members, nor
- *soon after.
+ * that a group that forks faster than we can look does not escape. A group belongs to the run as a
+ * whole as soon as one living member is a descendant, since the command began a session of its own
+ * and a group lies within one session. Membership is proved again (start times along the chain of
+ * parents) just before the signal; the number of a group is not given away while it has members, nor
+ * soon after.
  *
  *	tree_begin();
  *	do
@@ -23,6 +23,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,6 +37,9 @@ int tree_open(void);
 
 /* How many processes of the tree live (zombies do not). */
 int tree_count(void);
+
+/* Is it a descendant of ours, now? Also true of one that has ended. Without a look. */
+bool tree_holds(pid_t pid);
 
 /* Nobody has had the signals yet. */
 void tree_begin(void);

@@ -2,9 +2,12 @@
 /* api_logs - bytes of a log: from the file the run writes while it goes on, from the store
  * afterwards */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "api/api_internal.h"
 #include "api/blob_reply.h"
+#include "capture/collect.h"
+#include "common/cleanup.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "runs/log_follower.h"
@@ -71,6 +74,26 @@ static int reply_stored(struct call *call, uint64_t offset)
 	return 0;
 }
 
+/* Of a run whose outputs could not be stored the log is where it was written. */
+static int reply_left(struct call *call, uint64_t offset)
+{
+	_cleanup_(closep) int dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
+	_cleanup_(closep) int fd = -EBADF;
+	struct stat st;
+	int r = dirfd < 0 ? dirfd : collect_open_live(dirfd, call->rest, &fd);
+
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if (offset > (uint64_t)st.st_size)
+		offset = (uint64_t)st.st_size;
+	call->answered = true;
+	http_reply_file(call->request, 200, LOG_TYPE, TAKE_FD(fd), offset,
+		(uint64_t)st.st_size - offset, NULL);
+	return 0;
+}
+
 void logs_read(struct call *call)
 {
 	int64_t follow, offset;
@@ -84,6 +107,8 @@ void logs_read(struct call *call)
 		r = reply_live(call, follow, (uint64_t)offset);
 	if (is_log && r == -ENOENT)
 		r = reply_stored(call, (uint64_t)offset);
+	if (is_log && r == -ENOENT)
+		r = reply_left(call, (uint64_t)offset);
 	if (r == -ENOENT && !strcmp(call->rest, RUN_LOG_ARTIFACT)) {
 		/* It ended before there was anything to log. */
 		call->answered = true;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 
@@ -187,5 +188,6 @@ int snapshot_index_save(const char *index_dir, const char *name, const struct st
 	int r = dir_make(index_dir, 0700);
 
 	return r < 0 ? r
-		     : file_replace(AT_FDCWD, path, bytes->data, bytes->size, 0600, FILE_NO_SYNC);
+		     : FAIL_POINT(FAIL_INDEX_WRITE, file_replace(AT_FDCWD, path, bytes->data,
+							    bytes->size, 0600, FILE_NO_SYNC));
 }

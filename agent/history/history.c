@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 
 #include "common/cleanup.h"
+#include "common/fail_point.h"
 #include "common/mem.h"
 
 static void push(struct history_writes *list, struct history_write *write)
@@ -109,6 +110,37 @@ static int run_statement(struct history_db *db, const char *sql)
 	return r < 0 ? r : history_run(statement);
 }
 
+static enum fail_point point_of(const struct history_write *write)
+{
+	static const enum fail_point points[] = {
+		[HISTORY_WRITE_INSERT] = FAIL_HISTORY_INSERT,
+		[HISTORY_WRITE_UPDATE] = FAIL_HISTORY_UPDATE,
+		[HISTORY_WRITE_PUT_ARTIFACTS] = FAIL_HISTORY_ARTIFACTS,
+		[HISTORY_WRITE_PATCH] = FAIL_HISTORY_PATCH,
+		[HISTORY_WRITE_DELETE] = FAIL_HISTORY_DELETE,
+	};
+
+	if (write->kind != HISTORY_WRITE_UPDATE)
+		return points[write->kind];
+	if (run_state_is_terminal(write->record.state))
+		return FAIL_HISTORY_FINISH;
+	return write->durability == HISTORY_DURABLE ? FAIL_HISTORY_PREPARE : FAIL_HISTORY_UPDATE;
+}
+
+/* Each write of the group has a say in how the commit goes. */
+static int commit(struct history_db *db, const struct history_write *first)
+{
+	int r = 0;
+
+	for (const struct history_write *w = first; r >= 0 && w; w = w->next)
+		r = fail_point_enter(point_of(w));
+	if (r >= 0)
+		r = run_statement(db, "COMMIT");
+	for (const struct history_write *w = first; w; w = w->next)
+		fail_point_leave(point_of(w));
+	return r;
+}
+
 /* One transaction. A full disk may make SQLite undo all of it on the way: then all have failed. */
 static int carry_out(struct history *history, struct history_write *first)
 {
@@ -128,7 +160,7 @@ static int carry_out(struct history *history, struct history_write *first)
 		if (sqlite3_get_autocommit(db->handle))
 			return w->result < 0 ? w->result : -EIO;
 	}
-	r = run_statement(db, "COMMIT");
+	r = commit(db, first);
 	if (r < 0 && !sqlite3_get_autocommit(db->handle))
 		run_statement(db, "ROLLBACK");
 	return r;

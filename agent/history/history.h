@@ -59,6 +59,7 @@ struct run_record {
 	char *interpreter_version;
 	char *parent_run_id; /* NULL: none */
 	char *boot_id;       /* of the boot in which it was prepared; NULL: never was */
+	char *canceled_by;   /* who asked for its end first; NULL: nobody */
 };
 
 void run_record_copy(const struct run_record *record, struct run_record *ret);
@@ -149,3 +150,46 @@ void history_experiments_release(struct history_experiments *list);
 
 /* How many runs are in each state. */
 int history_count_states(struct history *history, int64_t ret[static RUN_STATE_COUNT]);
+
+/*
+ * A look at the database that changes nothing: no byte of the folder, whether a daemon has it open
+ * (in_use) or not. What in_use is must hold while the check is open; a daemon that starts meanwhile
+ * may make damage seem where there is none, so ask again then. Short transactions only: between
+ * history_check_open() or history_check_renew() and the next of them all answers are of one moment.
+ */
+struct history_check;
+
+/* -ENOENT: there is none. -EBADMSG: it is damaged to the core, or something else. -EAGAIN: only a
+ * daemon can make it readable. Others: it cannot be read. */
+int history_check_open(
+	const char *path, bool in_use, struct history_check **ret, struct error *err);
+void history_check_close(struct history_check *check);
+DEFINE_CLEANUP(struct history_check *, history_check_close);
+
+/* The version of the schema that this build makes. */
+int history_format(void);
+/* The database's: 0 is an empty one, an older one is migrated by the next daemon. The runs and
+ * artifacts of a newer one cannot be asked for. */
+int history_check_format(const struct history_check *check);
+/* From here on, what is committed now. */
+int history_check_renew(struct history_check *check);
+/* *ret: a strv of what is wrong, NULL when nothing is; the first hundred. */
+int history_check_integrity(struct history_check *check, char ***ret);
+
+struct history_check_run {
+	char *run_id;
+	char *snapshot_id; /* NULL: none */
+	enum run_state state;
+	bool state_known; /* by this build */
+	int64_t created_us;
+};
+
+/* In the order of insertion, each valid until `tell` returns. -EBADMSG: damaged, and what was read
+ * before has been told. */
+int history_check_runs(struct history_check *check,
+	void (*tell)(void *data, const struct history_check_run *run), void *data);
+/* The same; a digest of zeroes is not known yet. modified_us is not read. */
+int history_check_artifacts(struct history_check *check,
+	void (*tell)(void *data, const char *run_id, const struct artifact *artifact), void *data);
+/* -ENOENT */
+int history_check_run_state(struct history_check *check, const char *run_id, enum run_state *ret);

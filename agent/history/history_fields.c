@@ -57,6 +57,7 @@ static const struct field {
 	FIELD(interpreter_version, FIELD_TEXT),
 	FIELD(parent_run_id, FIELD_TEXT),
 	FIELD(boot_id, FIELD_TEXT),
+	FIELD(canceled_by, FIELD_TEXT),
 };
 
 #define FIELDS_NOT_UPDATED 2

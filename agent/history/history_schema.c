@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/fail_point.h"
 #include "common/mem.h"
 
 /*
@@ -69,6 +70,8 @@ static const char *const migrations[] = {
 	"	digest BLOB NOT NULL,"
 	"	modified_us INTEGER NOT NULL,"
 	"	PRIMARY KEY (seq, path)) WITHOUT ROWID;",
+
+	"ALTER TABLE runs ADD COLUMN canceled_by TEXT;",
 };
 
 #define VERSION ((int)ARRAY_SIZE(migrations))
@@ -150,13 +153,15 @@ static char *check_uri(const char *path)
 	return strbuf_steal(&uri);
 }
 
-/* Look before anything is written: a file that is refused stays as it is, byte for byte. */
+/* Look before anything is written: a file that is refused stays as it is, byte for byte. But for a
+ * journal that a crash has left: without being rolled back the file says nothing. */
 static int check(const char *path, struct error *err)
 {
 	_cleanup_(freep) char *uri = check_uri(path);
+	int mode = has_beside(path, "-journal") ? SQLITE_OPEN_READWRITE : SQLITE_OPEN_READONLY;
 	struct history_db db = { 0 };
 	int version;
-	int r = open_db(&db, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI);
+	int r = open_db(&db, uri, mode | SQLITE_OPEN_URI);
 
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot open the run history %s", path);
@@ -178,7 +183,7 @@ static int migrate(struct history_db *db, int version)
 			r = history_exec(db, pragma);
 	}
 	if (r == 0)
-		r = history_exec(db, "COMMIT");
+		r = FAIL_POINT(FAIL_HISTORY_MIGRATE, history_exec(db, "COMMIT"));
 	if (r < 0 && !sqlite3_get_autocommit(db->handle))
 		history_exec(db, "ROLLBACK");
 	return r;
@@ -232,4 +237,9 @@ int history_schema_open(const char *path, struct history *history, struct error 
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot open the run history %s", path);
 	return 0;
+}
+
+int history_format(void)
+{
+	return VERSION;
 }

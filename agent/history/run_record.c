@@ -22,6 +22,7 @@ void run_record_copy(const struct run_record *record, struct run_record *ret)
 	ret->interpreter_version = mem_strdup(record->interpreter_version);
 	ret->parent_run_id = mem_strdup(record->parent_run_id);
 	ret->boot_id = mem_strdup(record->boot_id);
+	ret->canceled_by = mem_strdup(record->canceled_by);
 	pairs_copy(&record->tags, &ret->tags);
 	pairs_copy(&record->properties, &ret->properties);
 }
@@ -41,6 +42,7 @@ void run_record_release(struct run_record *record)
 	free(record->interpreter_version);
 	free(record->parent_run_id);
 	free(record->boot_id);
+	free(record->canceled_by);
 	pairs_release(&record->tags);
 	pairs_release(&record->properties);
 	*record = (struct run_record){ 0 };

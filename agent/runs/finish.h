@@ -3,7 +3,8 @@
  * finish - the blocking part of a run's end: verdict, outputs, and afterwards the folder
  *
  * finish_carry_out() reads the log's end, gives the verdict and collects the outputs into the
- * store. Outputs that cannot be stored turn a success into OutputError and leave the files where
+ * store. 0, or the negative errno of what could not be stored: the verdict stands then, and it may
+ * be carried out again after finish_release(). Outputs that cannot be stored turn a success into OutputError and leave the files where
  * they are; another cause stays and a warning tells. finish_clean_up() comes after history has
  * committed: it removes the run directory of a run that needs it no more, else all of it but work/.
  *
@@ -26,13 +27,14 @@ struct finish {
 	const struct digest *snapshot_id;
 	struct verdict_facts facts; /* log_tail is filled in here */
 	/* out */
+	int result; /* of collecting: 0, or a negative errno; it can be carried out again then */
 	struct verdict verdict;
 	struct artifacts artifacts;
 	char **warnings; /* strv */
 };
 
-void finish_carry_out(struct finish *finish);
+int finish_carry_out(struct finish *finish);
 void finish_release(struct finish *finish);
 
 /* keep_work: leave work/ and the log for a look. */
-void finish_clean_up(const char *run_dir, bool keep_work);
+int finish_clean_up(const char *run_dir, bool keep_work);

@@ -52,7 +52,7 @@ int pid_watch_reap(struct pid_watch *watch)
 	} while (r < 0 && errno == EINTR);
 	if (r < 0 || info.si_pid == 0)
 		return -1;
-	return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
+	return info.si_code == CLD_EXITED ? info.si_status : PID_WATCH_SIGNALED + info.si_status;
 }
 
 static void on_closed(uv_handle_t *handle)

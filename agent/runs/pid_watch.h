@@ -16,8 +16,11 @@ typedef void (*pid_watch_callback)(void *data);
 int pid_watch_new(
 	uv_loop_t *loop, pid_t pid, pid_watch_callback ended, void *data, struct pid_watch **ret);
 
+/* No exit status is so large. */
+#define PID_WATCH_SIGNALED 256
+
 /* The exit status of a child of ours that has ended, waited for with this; -1 when it is none, and
- * 128+N for signal N. */
+ * PID_WATCH_SIGNALED+N for signal N. */
 int pid_watch_reap(struct pid_watch *watch);
 
 /* NULL is fine. The callback is not called any more; the memory goes in the loop's next turn. */

@@ -10,6 +10,7 @@
 
 #include "capture/snapshot.h"
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
@@ -213,23 +214,45 @@ static int lay_out(const struct prepare *prepare, int dirfd, struct error *err)
 	workfd = openat(dirfd, RUN_DIR_WORK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (workfd < 0)
 		return error_errno(err, -errno, NULL, "cannot open the working directory");
-	r = snapshot_lay_out(prepare->store, &prepare->snapshot_id,
-		prepare->request->source_directory, workfd, err);
+	r = FAIL_POINT(
+		FAIL_PREPARE_LAY_OUT, snapshot_lay_out(prepare->store, &prepare->snapshot_id,
+					      prepare->request->source_directory, workfd, err));
 	if (r >= 0)
 		r = make_special_folders(workfd, err);
 	if (r >= 0)
-		r = make_log(dirfd, workfd, err);
+		r = FAIL_POINT(FAIL_PREPARE_LOG, make_log(dirfd, workfd, err));
 	return error_default(err, r, "cannot lay the snapshot out");
+}
+
+static int make_control(int dirfd)
+{
+	return mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 static int write_launch(const struct run_launch *launch, int dirfd)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 
-	if (mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST)
-		return -errno;
+	int r = FAIL_POINT(FAIL_PREPARE_CONTROL, make_control(dirfd));
+
+	if (r < 0)
+		return r;
 	run_launch_format(launch, &text);
-	return file_replace(dirfd, RUN_DIR_LAUNCH, text.data, text.size, 0600, FILE_NO_SYNC);
+	return FAIL_POINT(FAIL_PREPARE_LAUNCH,
+		file_replace(dirfd, RUN_DIR_LAUNCH, text.data, text.size, 0600, FILE_NO_SYNC));
+}
+
+/* Of an attempt that had no process or memory for the command. While `exit` is there it tells so; so
+ * it goes last. */
+static int forget_attempt(int dirfd, struct error *err)
+{
+	static const char *const told[] = { RUN_DIR_STATUS, RUN_DIR_EXIT };
+
+	for (size_t i = 0; i < ARRAY_SIZE(told); i++)
+		if (unlinkat(dirfd, told[i], 0) < 0 && errno != ENOENT)
+			return error_errno(
+				err, -errno, NULL, "cannot remove what an earlier attempt left");
+	return 0;
 }
 
 int prepare_carry_out(struct prepare *prepare, struct error *err)
@@ -244,12 +267,16 @@ int prepare_carry_out(struct prepare *prepare, struct error *err)
 	if (dirfd < 0)
 		return error_errno(
 			err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
-	r = make_environment(prepare, dirfd, &launch.env, err);
+	r = forget_attempt(dirfd, err);
+	if (r >= 0)
+		r = make_environment(prepare, dirfd, &launch.env, err);
 	if (r >= 0)
 		r = lay_out(prepare, dirfd, err);
 	if (r < 0)
 		return r;
 	launch.cwd = mem_strdup(RUN_DIR_WORK);
+	if (prepare->cgroup_parent)
+		launch.cgroup = path_join(prepare->cgroup_parent, prepare->run_id);
 	make_command(prepare, &launch);
 	prepare->program = mem_strdup(launch.argv[0]);
 	r = write_launch(&launch, dirfd);

@@ -28,6 +28,7 @@ struct prepare {
 	const struct run_request *request;
 	struct digest snapshot_id;
 	int64_t grace_us;
+	const char *cgroup_parent; /* NULL: the run has no cgroup */
 	/* out */
 	struct interpreter interpreter; /* path NULL: none is needed (command) */
 	char *program;                  /* what is executed: argv[0] */

@@ -7,68 +7,111 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "runs/recovery_plan.h"
 #include "runs/run_live.h"
 
-/* It was being prepared when the daemon died, and the supervisor had been started all the same: the
- * news had not been written. */
+static bool is_of_this_boot(const struct run_live *run)
+{
+	return run->record.boot_id && !strcmp(run->record.boot_id, run->manager->boot_id);
+}
+
+/* It was started, and the news of it had not been written. */
 static void catch_up(struct run_live *run)
 {
-	struct run_event event = { .type = RUN_EVENT_START, .at_us = clock_utc() };
+	const struct run_event prepare = {
+		.type = RUN_EVENT_PREPARE, .at_us = clock_utc(), .boot_id = run->manager->boot_id
+	};
+	const struct run_event start = { .type = RUN_EVENT_START, .at_us = clock_utc() };
 
+	if (run->record.state == RUN_QUEUED)
+		run_live_apply(run, &prepare);
 	if (run->record.state == RUN_PREPARING)
-		run_live_apply(run, &event);
+		run_live_apply(run, &start);
 }
 
-/* Nothing of it was ever started. In this boot the run directory is believed: it takes its place in
- * the queue again. After a reboot what was not flushed is gone, `status` among it: it may have run.
- * So it has when history knows its start, and the folder is gone. */
-static void never_started(struct run_live *run, bool same_boot)
-{
-	enum run_state state = run->record.state;
+/* ---- one action for each plan; any number of times ---- */
 
-	run->in_executor = false;
-	run->manager->slots_used--;
-	if (same_boot && state == RUN_CANCEL_REQUESTED && !run->record.start_us) {
-		run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, "canceled before it was started");
-	} else if (same_boot && (state == RUN_PREPARING || state == RUN_STARTING)) {
-		run_live_queue(run, clock_utc());
-		/* Else a reboot now would find it as one that may have run. */
-		history_update(
-			run->manager->options.history, &run->record, HISTORY_DURABLE, NULL, NULL);
-	} else {
-		catch_up(run);
-		run->manager->slots_used++; /* given back by `ended` */
-		run_life_events.ended(run, NULL, run->record.start_us);
+static void queue(struct run_live *run)
+{
+	run_live_give_slot(run);
+	run_live_queue(run, run->record.queued_us);
+}
+
+/* Told durably: else a restart of the machine now would find it as one that may have run. */
+static void queue_again(struct run_live *run)
+{
+	queue(run);
+	run_live_commit_queued(run);
+}
+
+static void reattach(struct run_live *run)
+{
+	struct executor *executor = run->manager->executor;
+	int r;
+
+	run_live_take_slot(run);
+	/* Of one that history calls Queued the boot is not known. */
+	run->rebooted = run->record.boot_id && !is_of_this_boot(run);
+	r = executor->ops->reattach(executor, run->dir, run);
+	if (r < 0) {
+		log_error("%s: cannot take it over: %s; trying again", run->record.run_id,
+			strerror(-r));
+		run_live_owe(run, OWED_RECOVERY);
+		return;
 	}
-}
-
-static void recover_started(struct run_live *run)
-{
-	struct run_manager *manager = run->manager;
-	struct executor *executor = manager->executor;
-	bool same_boot = run->record.boot_id && !strcmp(run->record.boot_id, manager->boot_id);
-
-	manager->slots_used++;
 	run->in_executor = true;
-	run->rebooted = !same_boot;
-	switch (executor->ops->reattach(executor, run->dir, run)) {
-	case EXECUTOR_LIVES:
-		log_info("%s: still running, reattached", run->record.run_id);
-		catch_up(run);
-		if (run->record.state == RUN_CANCEL_REQUESTED)
-			run_live_cancel(run, "user");
-		break;
-	case EXECUTOR_ENDED:
-		catch_up(run);
-		break;
-	case EXECUTOR_LOST:
-		log_warning("%s: lost", run->record.run_id);
-		catch_up(run);
-		break;
-	case EXECUTOR_NEVER_STARTED:
-		never_started(run, same_boot);
-		break;
+	catch_up(run);
+	if (run->record.state == RUN_CANCEL_REQUESTED)
+		run_live_ask_to_stop(run);
+}
+
+/* In this boot some of it may go on, though its folder is gone. */
+static void lose(struct run_live *run)
+{
+	struct executor *executor = run->manager->executor;
+
+	log_warning("%s: lost", run->record.run_id);
+	run->rebooted = !is_of_this_boot(run);
+	run_live_take_slot(run); /* given back by `ended` */
+	catch_up(run);
+	if (run->rebooted) {
+		run_life_events.ended(run, NULL, 0);
+		return;
 	}
+	run->in_executor = true;
+	executor->ops->lose(executor, run->dir, run);
+}
+
+void run_live_recover(struct run_live *run)
+{
+	static void (*const actions[RECOVERY_COUNT])(struct run_live * run) = {
+		[RECOVERY_QUEUE] = queue,
+		[RECOVERY_QUEUE_AGAIN] = queue_again,
+		[RECOVERY_REATTACH] = reattach,
+		[RECOVERY_CANCEL] = run_live_end_unstarted,
+		[RECOVERY_LOSE] = lose,
+	};
+	struct executor *executor = run->manager->executor;
+	enum executor_found found;
+	int r = executor->ops->look(executor, run->dir, &found);
+
+	if (r == 0) {
+		actions[recovery_plan(&run->record, found, is_of_this_boot(run))](run);
+		return;
+	}
+	log_error("%s: its folder cannot be looked at: %s; trying again", run->record.run_id,
+		strerror(-r));
+	run_live_take_slot(run); /* it may live */
+	run_live_owe(run, OWED_RECOVERY);
+}
+
+bool run_live_is_recovered(struct run_live *run)
+{
+	if (run->owed & OWED_RECOVERY) {
+		run->owed &= ~(unsigned)OWED_RECOVERY;
+		run_live_recover(run);
+	}
+	return !(run->owed & OWED_RECOVERY);
 }
 
 static void recover(struct run_manager *manager, const struct run_record *record)
@@ -76,10 +119,26 @@ static void recover(struct run_manager *manager, const struct run_record *record
 	struct run_live *run = run_live_new(manager, record);
 
 	run_live_enlist(run);
-	if (record->state == RUN_QUEUED)
-		run_live_queue(run, record->queued_us);
-	else
-		recover_started(run);
+	run_live_recover(run);
+}
+
+/* Before anything is done: a state folder of a newer version is left as it is. */
+static int check_formats(
+	struct run_manager *manager, const struct run_record_list *live, struct error *err)
+{
+	struct executor *executor = manager->executor;
+
+	for (size_t i = 0; i < live->count; i++) {
+		_cleanup_(freep) char *dir = path_join(manager->runs_dir, live->items[i].run_id);
+		enum executor_found found;
+
+		if (executor->ops->look(executor, dir, &found) == -EPROTONOSUPPORT)
+			return error_set(err, -EPROTONOSUPPORT, dir,
+				"the run in %s was begun by a newer version; install that version "
+				"again, or use another --state-dir",
+				dir);
+	}
+	return 0;
 }
 
 /* ---- folders of runs that are over, or that were never accepted ---- */
@@ -147,6 +206,17 @@ static void sweep_folder(struct sweep *sweep, const char *name)
 	run_record_release(&record);
 }
 
+/* What a crash left of an index that was being written. */
+static void list_half_written(struct sweep *sweep)
+{
+	const char *index_dir = sweep->manager->index_dir;
+	_cleanup_(closedirp) DIR *dir = opendir(index_dir);
+
+	for (struct dirent *entry; dir && (entry = readdir(dir));)
+		if (strstr(entry->d_name, ".tmp."))
+			strv_take(&sweep->remove, path_join(index_dir, entry->d_name));
+}
+
 static void sweep_folders(struct run_manager *manager)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(manager->runs_dir);
@@ -156,6 +226,7 @@ static void sweep_folders(struct run_manager *manager)
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
 		if (run_id_valid(entry->d_name) && !run_live_find(manager, entry->d_name))
 			sweep_folder(sweep, entry->d_name);
+	list_half_written(sweep);
 	manager->pending++;
 	work_queue(manager->options.loop, &sweep->work, sweep_on_thread, sweep_done);
 }
@@ -168,6 +239,11 @@ int run_manager_recover(struct run_manager *manager, struct error *err)
 
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the history");
+	r = check_formats(manager, &live, err);
+	if (r < 0) {
+		run_record_list_release(&live);
+		return r;
+	}
 	count = (int)live.count;
 	manager->scheduling = true; /* when all slots that are held are known */
 	for (size_t i = 0; i < live.count; i++)

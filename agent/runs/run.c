@@ -28,7 +28,8 @@ static void running(struct run_record *record, const struct run_event *event)
 
 static void exited(struct run_record *record, const struct run_event *event)
 {
-	record->end_us = event->at_us;
+	/* The clock may have been set back meanwhile. */
+	record->end_us = event->at_us < record->start_us ? record->start_us : event->at_us;
 }
 
 static void ended(struct run_record *record, const struct run_event *event)

@@ -7,9 +7,10 @@
 #include "common/mem.h"
 #include "runs/run_live.h"
 
-#define RETRY_MS 1000
-
-static void finish_start(struct run_live *run);
+/* So long the outputs of a run wait for room before it is called an error. */
+#define ROOM_PATIENCE_US (600 * USEC_PER_SEC)
+/* Trying may mean copying gigabytes up to the point where the disk is full. */
+#define COLLECT_WAIT_MAX_US (30 * USEC_PER_SEC)
 
 int run_live_apply(struct run_live *run, const struct run_event *event)
 {
@@ -30,23 +31,18 @@ static void write_soon(struct run_live *run)
 	history_update(run->manager->options.history, &run->record, HISTORY_SOON, NULL, NULL);
 }
 
-static void arm_retry(struct run_manager *manager);
-
-static void on_retry(uv_timer_t *timer)
+void run_live_take_slot(struct run_live *run)
 {
-	struct run_manager *manager = timer->data;
-	struct run_live *run, *next;
-
-	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
-		next = TAILQ_NEXT(run, all);
-		run_live_retry(run);
-	}
+	if (!run->has_slot)
+		run->manager->slots_used++;
+	run->has_slot = true;
 }
 
-static void arm_retry(struct run_manager *manager)
+void run_live_give_slot(struct run_live *run)
 {
-	if (!manager->stopping && !uv_is_active((uv_handle_t *)&manager->retry))
-		uv_timer_start(&manager->retry, on_retry, RETRY_MS, 0);
+	if (run->has_slot)
+		run->manager->slots_used--;
+	run->has_slot = false;
 }
 
 /* ---- the end ---- */
@@ -55,7 +51,8 @@ static void clean_up(struct work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
 
-	finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
+	/* What is left lies there until the next daemon sweeps. */
+	(void)finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
 }
 
 static void clean_up_done(struct work *work)
@@ -71,10 +68,9 @@ static void start_clean_up(struct run_live *run)
 
 static void final_committed(void *data, int result);
 
-static void commit_final(struct run_live *run)
+void run_live_commit_final(struct run_live *run)
 {
 	run->pending++;
-	run->final_failed = false;
 	history_finish(run->manager->options.history, &run->final, &run->finish.artifacts,
 		final_committed, run);
 }
@@ -86,8 +82,7 @@ static void final_committed(void *data, int result)
 	if (result < 0) {
 		log_error("%s: its end cannot be written to history: %s; trying again",
 			run->record.run_id, strerror(-result));
-		run->final_failed = true;
-		arm_retry(run->manager);
+		run_live_owe(run, OWED_FINAL_COMMIT);
 		run_live_unpend(run);
 		return;
 	}
@@ -122,7 +117,7 @@ static void end_with(struct run_live *run, const struct verdict *verdict, char *
 	run->final.signal = verdict->signal;
 	for (size_t i = 0; warnings && warnings[i]; i++)
 		strv_add(&run->final.warnings, warnings[i]);
-	commit_final(run);
+	run_live_commit_final(run);
 }
 
 void run_live_end(struct run_live *run, enum run_cause cause, const char *message)
@@ -131,14 +126,20 @@ void run_live_end(struct run_live *run, enum run_cause cause, const char *messag
 	_cleanup_(freep) char *copy = mem_strdup(message);
 	struct verdict verdict = { .cause = cause, .exit_code = -1, .message = copy };
 
-	if (run->in_queue) {
+	if (run->in_queue)
 		TAILQ_REMOVE(&manager->queue, run, queue);
-		run->in_queue = false;
-	} else if (run->record.state == RUN_PREPARING || run->record.state == RUN_STARTING) {
-		manager->slots_used--;
-	}
+	run->in_queue = false;
+	run_live_give_slot(run);
 	end_with(run, &verdict, NULL);
 	run_live_schedule(manager);
+}
+
+void run_live_end_unstarted(struct run_live *run)
+{
+	_cleanup_(freep) char *message = mem_printf("canceled by %s before it was started",
+		run->record.canceled_by ? run->record.canceled_by : "user");
+
+	run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, message);
 }
 
 /* ---- preparing ---- */
@@ -151,8 +152,12 @@ static void prepared(struct run_live *run)
 
 	if (run->ending || run->prepare_busy || !run->prepare_committed || run->manager->stopping)
 		return;
-	if (run->prepare_result < 0) {
+	if (run->prepare_result < 0 && !run_is_shortage(run->prepare_result)) {
 		run_live_end(run, RUN_CAUSE_SETUP_ERROR, run->prepare_error.message);
+		return;
+	}
+	if (run->prepare_result < 0) {
+		run_live_not_started(run, run->prepare_result, run->prepare_error.message);
 		return;
 	}
 	event.interpreter_path = run->prepare.interpreter.path;
@@ -167,7 +172,7 @@ static void prepared(struct run_live *run)
 			mem_printf("cannot start the run's supervisor: %s", strerror(-r));
 
 		run->in_executor = false;
-		run_live_end(run, RUN_CAUSE_SETUP_ERROR, message);
+		run_live_not_started(run, r, message);
 	}
 }
 
@@ -196,20 +201,20 @@ static void prepare_committed(void *data, int result)
 	struct run_live *run = data;
 
 	run->prepare_committed = result >= 0;
-	run->prepare_failed = result < 0;
 	if (result < 0) {
 		log_error("%s: its start cannot be written to history: %s; trying again",
 			run->record.run_id, strerror(-result));
-		arm_retry(run->manager);
+		run_live_owe(run, OWED_PREPARE_COMMIT);
 	}
 	prepared(run);
 	run_live_unpend(run);
 }
 
-static void commit_prepare(struct run_live *run)
+void run_live_commit_prepare(struct run_live *run)
 {
+	if (run->ending)
+		return;
 	run->pending++;
-	run->prepare_failed = false;
 	history_update(run->manager->options.history, &run->record, HISTORY_DURABLE,
 		prepare_committed, run);
 }
@@ -236,7 +241,7 @@ static void prepare_start(struct run_live *run)
 
 	if (run_live_apply(run, &event) < 0)
 		return;
-	manager->slots_used++;
+	run_live_take_slot(run);
 	if (read_definition(run, &err) < 0) {
 		run_live_end(run, RUN_CAUSE_SETUP_ERROR, err.message);
 		return;
@@ -248,23 +253,25 @@ static void prepare_start(struct run_live *run)
 		.request = &run->request,
 		.snapshot_id = run->snapshot_id,
 		.grace_us = manager->options.grace_us,
+		.cgroup_parent = manager->options.cgroup_parent,
 	};
 	run->prepare_busy = true;
 	run->pending++;
 	work_queue(manager->options.loop, &run->work, prepare_on_thread, prepare_done);
 	/* Committed beside it: after a loss of power a run that may have run is not started twice.
 	 */
-	commit_prepare(run);
+	run->prepare_committed = false;
+	run_live_commit_prepare(run);
 }
 
 void run_live_schedule(struct run_manager *manager)
 {
 	struct run_live *run;
 
-	if (manager->scheduling || manager->stopping)
+	if (manager->scheduling || manager->stopping || manager->short_of_room)
 		return;
 	manager->scheduling = true; /* a run that ends at once comes here again */
-	while (manager->slots_used < manager->options.max_running &&
+	while (!manager->short_of_room && manager->slots_used < manager->options.max_running &&
 		(run = TAILQ_FIRST(&manager->queue))) {
 		TAILQ_REMOVE(&manager->queue, run, queue);
 		run->in_queue = false;
@@ -316,14 +323,38 @@ static void keep_exit(struct run_live *run, const struct run_exit *exit, int64_t
 	record->peak_bytes = exit->peak_bytes;
 }
 
+static void on_not_started(void *data, int error, const char *reason)
+{
+	struct run_live *run = data;
+	_cleanup_(freep) char *message = mem_printf("its supervisor could not begin: %s", reason);
+
+	run->in_executor = false;
+	run_live_not_started(run, error, message);
+	run_live_schedule(run->manager);
+}
+
+/* Its supervisor was there, and no process or memory for the command: nothing of it ran. */
+static bool had_no_room(const struct run_live *run, const struct run_exit *exit)
+{
+	return exit && exit->exec_errno && run_is_shortage(-exit->exec_errno) &&
+	       run->record.state == RUN_STARTING;
+}
+
 static void on_ended(void *data, const struct run_exit *exit, int64_t seen_us)
 {
 	struct run_live *run = data;
 	struct run_event event = { .type = RUN_EVENT_EXITED, .at_us = clock_utc() };
 
+	if (had_no_room(run, exit)) {
+		on_not_started(run, -exit->exec_errno, strerror(exit->exec_errno));
+		return;
+	}
+	if (!exit && !seen_us)
+		seen_us = run->record.start_us;
 	keep_exit(run, exit, seen_us);
+	run->swept = run->in_executor;
 	run->in_executor = false;
-	run->manager->slots_used--;
+	run_live_give_slot(run);
 	if (exit && exit->end_us)
 		event.at_us = exit->end_us;
 	else if (!exit && seen_us)
@@ -331,11 +362,11 @@ static void on_ended(void *data, const struct run_exit *exit, int64_t seen_us)
 	if (run->record.state != RUN_FINALIZING && run_live_apply(run, &event) < 0)
 		return;
 	write_soon(run);
-	finish_start(run);
+	run_live_collect(run);
 	run_live_schedule(run->manager);
 }
 
-const struct executor_events run_life_events = { on_started, on_ended };
+const struct executor_events run_life_events = { on_started, on_ended, on_not_started };
 
 /* ---- finalizing ---- */
 
@@ -343,19 +374,52 @@ static void finish_on_thread(struct work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
 
-	finish_carry_out(&run->finish);
+	run->finish.result = finish_carry_out(&run->finish);
+}
+
+/* The command is over and holds no slot: its outputs can wait for room, for a while. */
+static bool waits_for_room(struct run_live *run)
+{
+	int64_t now = clock_boot();
+
+	if (!run_is_shortage(run->finish.result))
+		return false;
+	if (!run->room_until_us) {
+		run->room_until_us = now + ROOM_PATIENCE_US;
+		run->collect_wait_us = USEC_PER_SEC / 2;
+	}
+	if (run->collect_wait_us < COLLECT_WAIT_MAX_US)
+		run->collect_wait_us *= 2;
+	run->collect_at_us = now + run->collect_wait_us;
+	return now < run->room_until_us;
 }
 
 static void finish_done(struct work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
 
-	end_with(run, &run->finish.verdict, run->finish.warnings);
+	if (run->manager->stopping && run_is_shortage(run->finish.result)) {
+		log_info("%s: its outputs wait for the next daemon", run->record.run_id);
+	} else if (waits_for_room(run)) {
+		run_live_warn_of_room(run, "storing its outputs", run->finish.result);
+		run_live_owe(run, OWED_OUTPUTS);
+	} else {
+		end_with(run, &run->finish.verdict, run->finish.warnings);
+	}
 	run_live_unpend(run);
 }
 
-static void finish_start(struct run_live *run)
+void run_live_collect_again(struct run_live *run)
 {
+	if (clock_boot() < run->collect_at_us)
+		run_live_owe(run, OWED_OUTPUTS);
+	else
+		run_live_collect(run);
+}
+
+void run_live_collect(struct run_live *run)
+{
+	finish_release(&run->finish);
 	/* A run found by recovery has not had its definition read. */
 	if (!run->request.source_directory)
 		read_definition(run, NULL);
@@ -368,7 +432,10 @@ static void finish_start(struct run_live *run)
 			.seen_us = run->seen_us,
 			.rebooted = run->rebooted,
 			.limit_seconds = run->request.max_run_duration_seconds,
-			.canceled_by = run->canceled_by,
+			.canceled_by = run->record.canceled_by,
+			.grace_us = run->manager->options.grace_us,
+			.shell = run->request.command != NULL,
+			.swept = run->swept,
 			.program = run->prepare.program ? run->prepare.program : "the command",
 		},
 	};
@@ -378,18 +445,17 @@ static void finish_start(struct run_live *run)
 
 /* ---- cancel, retry ---- */
 
-static void ask_to_stop(struct run_live *run)
+void run_live_ask_to_stop(struct run_live *run)
 {
 	struct run_stop stop = { RUN_STOP_CANCEL, run->manager->options.grace_us };
 	struct executor *executor = run->manager->executor;
-	int r = executor->ops->stop(executor, run, &stop);
+	int r = run->in_executor ? executor->ops->stop(executor, run, &stop) : 0;
 
-	run->stop_failed = r < 0;
 	if (r == 0)
 		return;
 	log_error("%s: cannot ask its supervisor to stop: %s; trying again", run->record.run_id,
 		strerror(-r));
-	arm_retry(run->manager);
+	run_live_owe(run, OWED_STOP);
 }
 
 void run_live_cancel(struct run_live *run, const char *by)
@@ -398,27 +464,14 @@ void run_live_cancel(struct run_live *run, const char *by)
 
 	if (run->ending || run->record.state == RUN_FINALIZING)
 		return;
-	if (!run->canceled_by)
-		run->canceled_by = mem_strdup(by);
+	if (!run->record.canceled_by)
+		run->record.canceled_by = mem_strdup(by);
 	if (!run->in_executor) {
-		_cleanup_(freep) char *message =
-			mem_printf("canceled by %s before it was started", by);
-
-		run_live_end(run, RUN_CAUSE_CANCELED_BY_USER, message);
+		run_live_end_unstarted(run);
 		return;
 	}
 	if (run->record.state != RUN_CANCEL_REQUESTED && run_live_apply(run, &event) < 0)
 		return;
 	write_soon(run);
-	ask_to_stop(run);
-}
-
-void run_live_retry(struct run_live *run)
-{
-	if (run->final_failed)
-		commit_final(run);
-	else if (run->prepare_failed && !run->ending)
-		commit_prepare(run);
-	else if (run->stop_failed && run->in_executor)
-		ask_to_stop(run);
+	run_live_ask_to_stop(run);
 }

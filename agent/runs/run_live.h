@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * run_live - a run that is not over, in memory (private to run_manager.c, run_submit.c,
- * run_life.c, recovery.c)
+ * run_life.c, run_owed.c, recovery.c)
  *
  * Life: made queued (or by recovery), in the manager's table until its end is durable, freed when
  * the last asynchronous call that knows it has come back (`pending`).
@@ -27,11 +27,13 @@ struct run_live {
 	unsigned pending; /* work and history calls that will come back */
 
 	bool in_queue;
+	bool has_slot;
 	bool over;   /* its end is durable; out of the table */
 	bool ending; /* its end is decided and being committed */
 	bool in_executor;
-	bool prepare_busy, prepare_committed, prepare_failed; /* failed: to be committed again */
-	char *canceled_by;                                    /* user name */
+	bool prepare_busy, prepare_committed;
+	unsigned start_failures; /* that were not for want of room */
+	unsigned owed;           /* bits of enum owed: what is to be tried again */
 
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
@@ -41,12 +43,24 @@ struct run_live {
 
 	struct run_exit exit;
 	bool exit_known, rebooted;
+	bool swept; /* what was left of it has been ended by the executor */
 	int64_t seen_us;
 	struct digest snapshot_id;
 	struct finish finish;
+	int64_t room_until_us;   /* clock_boot(): so long its outputs wait for room; 0: not yet */
+	int64_t collect_at_us;   /* clock_boot(): then they are tried again, */
+	int64_t collect_wait_us; /* and after so long, doubled, once more */
 	struct run_record final; /* the record as it will be once committed */
-	bool final_failed;       /* to be committed again */
-	bool stop_failed;        /* to be asked again */
+};
+
+/* What could not be done when it was due, and is tried again every second. */
+enum owed {
+	OWED_FINAL_COMMIT = 1,
+	OWED_PREPARE_COMMIT = 2,
+	OWED_QUEUE_COMMIT = 4,
+	OWED_STOP = 8,
+	OWED_OUTPUTS = 16,
+	OWED_RECOVERY = 32,
 };
 
 TAILQ_HEAD(run_live_list, run_live);
@@ -60,9 +74,10 @@ struct run_manager {
 	struct run_live_list all;
 	struct run_live_list queue; /* Queued, in the order of their turn */
 	int64_t slots_used;
-	uv_timer_t retry; /* runs while something could not be done for want of room */
-	bool scheduling;  /* being done, or not to be done yet: recovery */
-	unsigned pending; /* calls that belong to no run: submissions, patches, ... */
+	uv_timer_t retry;   /* runs while something is owed */
+	bool short_of_room; /* nothing is started until the retry */
+	bool scheduling;    /* being done, or not to be done yet: recovery */
+	unsigned pending;   /* calls that belong to no run: submissions, patches, ... */
 	bool stopping;
 	void (*freed)(void *data);
 	void *freed_data;
@@ -90,6 +105,32 @@ void run_live_schedule(struct run_manager *manager);
 int run_live_apply(struct run_live *run, const struct run_event *event);
 /* End a run that has nothing to collect. */
 void run_live_end(struct run_live *run, enum run_cause cause, const char *message);
+void run_live_end_unstarted(struct run_live *run); /* one that was canceled */
 void run_live_cancel(struct run_live *run, const char *by);
-void run_live_retry(struct run_live *run);
+void run_live_take_slot(struct run_live *run);
+void run_live_give_slot(struct run_live *run);
+void run_live_commit_prepare(struct run_live *run);
+void run_live_commit_final(struct run_live *run);
+void run_live_ask_to_stop(struct run_live *run);
+void run_live_collect(struct run_live *run); /* its outputs; then it ends */
+void run_live_collect_again(struct run_live *run);
+
 extern const struct executor_events run_life_events;
+
+/* run_owed.c */
+/* ENOSPC and the like: what may be there again in a while. */
+bool run_is_shortage(int error);
+/* To be tried again within a second. */
+void run_live_owe(struct run_live *run, enum owed what);
+void run_live_retry(struct run_live *run); /* all that is owed */
+/* A warning in the record, once. */
+void run_live_warn_of_room(struct run_live *run, const char *what, int error);
+/* It is Queued: tell history, durably. */
+void run_live_commit_queued(struct run_live *run);
+/* Nothing of it was started, and nobody holds it: back into the queue, or over. */
+void run_live_not_started(struct run_live *run, int error, const char *message);
+
+/* recovery.c */
+void run_live_recover(struct run_live *run);
+/* Is it known what it is owed? Asks again if not. */
+bool run_live_is_recovered(struct run_live *run);

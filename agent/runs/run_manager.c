@@ -56,7 +56,6 @@ static void run_live_free(struct run_live *run)
 	run_request_release(&run->request);
 	prepare_release(&run->prepare);
 	finish_release(&run->finish);
-	free(run->canceled_by);
 	free(run->dir);
 	free(run);
 }
@@ -204,9 +203,17 @@ static void ignore_ended(void *run, const struct run_exit *exit, int64_t seen_us
 	(void)seen_us;
 }
 
+static void ignore_not_started(void *run, int error, const char *reason)
+{
+	(void)run;
+	(void)error;
+	(void)reason;
+}
+
 void run_manager_free(struct run_manager *manager, void (*freed)(void *data), void *data)
 {
-	static const struct executor_events nobody_listens = { ignore_started, ignore_ended };
+	static const struct executor_events nobody_listens = { ignore_started, ignore_ended,
+		ignore_not_started };
 	struct run_live *run, *next;
 
 	manager->stopping = true;
@@ -436,6 +443,16 @@ void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t b
 		cancel_ended(manager, run_id, done, data);
 		return;
 	}
+	if (!run_live_is_recovered(run)) {
+		struct error err = ERROR_INIT;
+
+		error_set(&err, -EAGAIN, "run_id",
+			"the folder of %s cannot be looked at just now (the daemon's log says why); "
+			"try again",
+			run_id);
+		done(data, NULL, &err);
+		return;
+	}
 	reply = reply_new(manager, run_id, done, data);
 	if (!run->in_executor && run->record.state != RUN_FINALIZING) {
 		/* It ends now: the answer comes when that is durable. */
@@ -478,7 +495,7 @@ void run_manager_patch(struct run_manager *manager, const char *run_id, const st
 
 static void delete_on_thread(struct work *work)
 {
-	finish_clean_up(container_of(work, struct reply, work)->dir, false);
+	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
 }
 
 static void delete_done(struct work *work)
@@ -501,22 +518,37 @@ static void deleted(void *data, int result)
 		reply_free(reply);
 		return;
 	}
-	reply->dir = path_join(reply->manager->runs_dir, reply->run_id);
 	work_queue(reply->manager->options.loop, &reply->work, delete_on_thread, delete_done);
+}
+
+static void strip_on_thread(struct work *work)
+{
+	(void)finish_clean_up(container_of(work, struct reply, work)->dir, true);
+}
+
+static void stripped(struct work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+
+	history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
 }
 
 void run_manager_delete(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
 {
 	struct error err = ERROR_INIT;
+	struct reply *reply;
 
 	if (run_live_find(manager, run_id)) {
 		error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
 		done(data, NULL, &err);
 		return;
 	}
-	history_delete(
-		manager->options.history, run_id, deleted, reply_new(manager, run_id, done, data));
+	reply = reply_new(manager, run_id, done, data);
+	reply->dir = path_join(manager->runs_dir, run_id);
+	/* Without `launch` a folder that is in no history is known to be nobody's: a crash after
+	 * the record has gone leaves one that the next daemon removes. */
+	work_queue(manager->options.loop, &reply->work, strip_on_thread, stripped);
 }
 
 static void artifacts_put(void *data, int result)

@@ -40,9 +40,10 @@ struct run_manager_options {
 	uv_loop_t *loop;
 	struct store *store;
 	struct history *history;
-	struct watch *watch;    /* for log followers */
-	const char *state_dir;  /* absolute; runs/ and index/ are in it */
-	const char *git_helper; /* NULL: none */
+	struct watch *watch;       /* for log followers */
+	const char *state_dir;     /* absolute; runs/ and index/ are in it */
+	const char *git_helper;    /* NULL: none */
+	const char *cgroup_parent; /* each run's cgroup is made in it; NULL: they have none */
 	struct snapshot_limits limits;
 	int64_t grace_us;
 	int64_t keep_work_us; /* how long work/ of a run that did not complete stays */

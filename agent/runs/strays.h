@@ -1,16 +1,44 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * strays - what is left of a run whose supervisor has died
+ * strays - what is left of runs whose supervisors have died
  *
- * Its processes are init's children then, and no chain of parents tells whose they were. The proof
- * is the entry that the supervisor puts into the command's environment, RUN_DIR_VARIABLE=<run
- * directory>, as the kernel shows it, of a process of our own user. What has thrown its environment
- * away cannot be proved to belong to the run and is left alone.
+ * Their processes are init's children then, and no chain of parents leads to a supervisor. What
+ * belongs to a run is proved, never guessed; each of these is a proof:
  *
- * Threads: any. Blocks for some milliseconds: one pass over /proc.
+ *	cgroup       it is in the run's cgroup: all of it is killed at one instant
+ *	environment  it has the entry that the supervisor put into the command's environment,
+ *	             RUN_DIR_VARIABLE=<run directory>, as the kernel shows it
+ *	descent      its parent is proved
+ *	session      the leader of its session is proved; or has ended, and another one of the session
+ *	             is proved that is older than it. (The command began a session of its own, so
+ *	             whatever session one of its descendants is in, one of them began.)
+ *
+ * Who is proved is stopped first, with his process group where the session is proved as a whole, and
+ * the processes are looked over again, until a look finds nobody new: who is stopped neither forks
+ * nor ends, so that no proof is lost while the others are being killed. A process is signalled
+ * through a descriptor of it, once it has been seen to be the one that was proved (pid and start
+ * time). Processes of other users are never touched, but by root.
+ *
+ * What can still escape: without a cgroup, a process that has thrown its environment away, has
+ * begun a session of its own and whose parent has ended; and, hardly ever, one that forks a
+ * successor in a session of its own and ends, without a pause, if no look meets it. With a cgroup, the same if it was allowed
+ * to leave that too (root). Whatever has changed its user, unless we are root.
+ *
+ * Threads: any. Blocks: two looks over /proc for all runs together, some milliseconds each; 200 ms
+ * at most where many come and go.
  */
 #pragma once
 
-/* SIGKILL to every one there is. Returns how many were found: 0 means that none is left. Negative
- * errno when /proc cannot be read. run_dir: as path_absolute() gives it. */
-int strays_kill(const char *run_dir);
+#include <stddef.h>
+
+struct stray_run {
+	const char *run_dir; /* as path_absolute() gives it */
+	const char *cgroup; /* as `status` has it, NULL: none. Not used unless it is named after the
+				run directory */
+	int found;          /* set: how many there were */
+};
+
+/* SIGKILL to every process there is of each. found 0: none is left, and the cgroup is removed; else
+ * call again, since one that was signalled takes a moment to end. 0, or a negative errno when /proc
+ * cannot be read. */
+int strays_kill(struct stray_run *runs, size_t count);

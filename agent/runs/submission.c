@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "store/manifest.h"
@@ -145,9 +146,19 @@ static int write_environment(int dirfd, char *const *environment)
 	if (fd < 0)
 		return -errno;
 	r = file_write_all(fd, text.data, text.size);
-	if (r < 0)
-		return r;
-	return fsync(fd) < 0 ? -errno : 0;
+	return r < 0 ? r : file_fsync(fd);
+}
+
+static int make_dir(int runs_fd, const char *name)
+{
+	return mkdirat(runs_fd, name, 0700) < 0 ? -errno : 0;
+}
+
+static int sync_names(int dirfd, int runs_fd)
+{
+	int r = file_fsync(dirfd);
+
+	return r < 0 ? r : file_fsync(runs_fd);
 }
 
 static int make_run_dir(const struct submission *submission)
@@ -158,12 +169,16 @@ static int make_run_dir(const struct submission *submission)
 
 	if (runs < 0)
 		return -errno;
-	if (mkdirat(runs, submission->run_id, 0700) < 0)
-		return -errno;
+	r = FAIL_POINT(FAIL_SUBMIT_MAKE_DIR, make_dir(runs, submission->run_id));
+	if (r < 0)
+		return r;
 	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : write_environment(dir, submission->request.submit_environment);
-	if (r >= 0 && (fsync(dir) < 0 || fsync(runs) < 0))
-		r = -errno;
+	r = dir < 0 ? -errno : 0;
+	if (r >= 0)
+		r = FAIL_POINT(FAIL_SUBMIT_ENVIRONMENT,
+			write_environment(dir, submission->request.submit_environment));
+	if (r >= 0)
+		r = FAIL_POINT(FAIL_SUBMIT_SYNC_DIR, sync_names(dir, runs));
 	if (r < 0)
 		tree_remove(runs, submission->run_id);
 	return r;

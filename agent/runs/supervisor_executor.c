@@ -4,31 +4,24 @@
 #include "runs/supervisor_executor.h"
 
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <sys/stat.h>
 
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/spawn.h"
 #include "runs/pid_watch.h"
+#include "runs/run_folder.h"
 #include "runs/strays.h"
+#include "runs/supervisor_spawn.h"
 #include "runs/watch.h"
 
 /* What no event tells is looked at so often. */
 #define LOOK_MS 200
 #define STRAYS_MS 10
-#define RECORD_MAX 65536
-
-enum stage {
-	LIVES, /* the lock is held, or was when we looked */
-	ENDED, /* `exit` was read */
-	LOST,  /* its processes are being looked for */
-};
+#define LOST_MAX 64 /* at a time */
 
 struct supervised {
 	TAILQ_ENTRY(supervised) all;
@@ -36,8 +29,9 @@ struct supervised {
 	void *run; /* the caller's */
 	char *dir; /* absolute */
 	int dirfd;
-	enum stage stage;
-	struct pid_watch *supervisor; /* LIVES; NULL while its pid is not known */
+	enum executor_found stage;    /* what its directory said when we looked */
+	int exit_status;              /* the supervisor's; -1: not known */
+	struct pid_watch *supervisor; /* it lives; NULL while its pid is not known */
 	struct watch_item *status;    /* until it is known that the command runs */
 	bool told_started;
 	int64_t seen_us;
@@ -65,93 +59,30 @@ static struct supervisor_executor *cast(struct executor *executor)
 	return container_of(executor, struct supervisor_executor, executor);
 }
 
-/* ---- the run directory ---- */
-
-typedef int (*parse_record)(const char *data, size_t size, void *ret);
-
-static int parse_exit(const char *data, size_t size, void *ret)
-{
-	return run_exit_parse(data, size, ret);
-}
-
-static int parse_status(const char *data, size_t size, void *ret)
-{
-	return run_status_parse(data, size, ret);
-}
-
-static int read_record(
-	const struct supervised *run, const char *name, parse_record parse, void *ret)
-{
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	int r = file_read(run->dirfd, name, RECORD_MAX, &text);
-
-	return r < 0 ? r : parse(text.data, text.size, ret);
-}
-
-static bool is_there(const struct supervised *run, const char *name)
-{
-	return faccessat(run->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-/* When in doubt it is held: a run is not declared dead because we have no descriptor left. */
-static bool is_locked(const struct supervised *run)
-{
-	_cleanup_(closep) int fd =
-		openat(run->dirfd, RUN_DIR_LOCK, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fd < 0)
-		return errno != ENOENT;
-	return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
-}
-
-static int64_t modified_us(const struct supervised *run, const char *name)
-{
-	struct stat st;
-
-	if (fstatat(run->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return 0;
-	return st.st_mtim.tv_sec * USEC_PER_SEC + st.st_mtim.tv_nsec / 1000;
-}
-
-/* When a run that nobody watched gave its last sign. */
-static int64_t last_sign_us(const struct supervised *run)
-{
-	int64_t status_us = modified_us(run, RUN_DIR_STATUS);
-	int64_t log_us = modified_us(run, RUN_DIR_LOG);
-
-	return log_us > status_us ? log_us : status_us;
-}
-
-static void log_reason(const struct supervised *run, int code)
-{
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	const char *reason = "it left no reason";
-
-	if (file_read(run->dirfd, RUN_DIR_SUPERVISOR_LOG, RECORD_MAX, &text) == 0 && text.size)
-		reason = text.data;
-	log_error("%s: its supervisor ended without a verdict (exit status %d): %s", run->dir, code,
-		reason);
-}
-
 /* ---- a run in memory ---- */
+
+static struct supervised *supervised_add(
+	struct supervisor_executor *owner, const char *run_dir, int dirfd, void *data)
+{
+	struct supervised *run = NEW(struct supervised);
+
+	run->owner = owner;
+	run->run = data;
+	run->exit_status = -1;
+	run->dir = path_absolute(run_dir);
+	run->dirfd = dirfd;
+	TAILQ_INSERT_TAIL(&owner->runs, run, all);
+	return run;
+}
 
 static int supervised_new(
 	struct supervisor_executor *owner, const char *run_dir, void *data, struct supervised **ret)
 {
-	_cleanup_(freep) char *dir = path_absolute(run_dir);
-	_cleanup_(closep) int dirfd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -ENOENT;
-	struct supervised *run;
+	_cleanup_(closep) int dirfd = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (dirfd < 0)
-		return dir ? -errno : -ENOENT;
-	run = NEW(struct supervised);
-	run->owner = owner;
-	run->run = data;
-	run->dir = TAKE(dir);
-	run->dirfd = TAKE_FD(dirfd);
-	TAILQ_INSERT_TAIL(&owner->runs, run, all);
-	*ret = run;
+		return -errno;
+	*ret = supervised_add(owner, run_dir, TAKE_FD(dirfd), data);
 	return 0;
 }
 
@@ -189,25 +120,14 @@ static void look_within(struct supervisor_executor *owner, uint64_t ms)
 
 /* ---- what is known of it ---- */
 
-static enum stage stage_of(struct supervised *run)
+/* What cannot be understood or looked at lives on: it is asked about again. */
+static void ask(struct supervised *run)
 {
-	int r;
-
-	if (is_locked(run))
-		return LIVES;
-	r = read_record(run, RUN_DIR_EXIT, parse_exit, &run->exit);
-	if (r == 0)
-		return ENDED;
-	/* A verdict that cannot be read just now (descriptors, memory, the disk) is asked for
-	 * again. */
-	return r == -ENOENT || r == -EBADMSG || r == -EFBIG ? LOST : LIVES;
-}
-
-/* The questions of run_dir.h, in their order. False: it was never started. */
-static bool ask(struct supervised *run)
-{
-	run->stage = stage_of(run);
-	return run->stage != LOST || is_there(run, RUN_DIR_STATUS) || is_there(run, RUN_DIR_EXIT);
+	if (run_folder_ask(run->dirfd, &run->stage, &run->exit) < 0)
+		run->stage = EXECUTOR_LIVES;
+	/* Somebody has removed the folder's content: what is known of it stays known. */
+	if (run->stage == EXECUTOR_NEVER_STARTED && run->told_started)
+		run->stage = EXECUTOR_LOST;
 }
 
 static void tell_started(struct supervised *run, int64_t start_us)
@@ -230,20 +150,20 @@ static void attach(struct supervised *run, const struct run_status *status)
 		return;
 	if (pid_watch_new(owner->loop, (pid_t)status->supervisor_pid, on_supervisor_ended, run,
 		    &run->supervisor) == 0 &&
-		!is_locked(run))
+		!run_folder_is_locked(run->dirfd))
 		pid_watch_free(TAKE(run->supervisor));
 }
 
 /* `status` may be new. */
 static void look_at_status(struct supervised *run)
 {
-	struct run_status status;
+	_cleanup_(run_status_release) struct run_status status = { 0 };
 
-	if (read_record(run, RUN_DIR_STATUS, parse_status, &status) < 0)
+	if (run_folder_status(run->dirfd, &status) < 0)
 		return;
-	if (run->stage == LIVES)
+	if (run->stage == EXECUTOR_LIVES)
 		attach(run, &status);
-	if (run->stage == LIVES || run->stage == LOST)
+	if (run->stage == EXECUTOR_LIVES || run->stage == EXECUTOR_LOST)
 		tell_started(run, status.start_us);
 }
 
@@ -261,10 +181,10 @@ static void end(struct supervised *run, const struct run_exit *record, int64_t s
 
 static void look_after_living(struct supervised *run)
 {
-	if (!run->supervisor && !is_locked(run))
+	if (!run->supervisor && !run_folder_is_locked(run->dirfd))
 		ask(run);
 	look_at_status(run);
-	if (run->stage != LIVES)
+	if (run->stage != EXECUTOR_LIVES)
 		look_within(run->owner, 0);
 	else if (!run->supervisor || (!run->told_started && !run->status))
 		look_within(run->owner, LOOK_MS);
@@ -276,27 +196,96 @@ static void look_after_ended(struct supervised *run)
 	end(run, &run->exit, run->exit.gone_us);
 }
 
-/* The slot is free only when nothing of the run is left. */
+static void log_reason(const struct supervised *run)
+{
+	_cleanup_(freep) char *words = run_folder_last_words(run->dirfd);
+
+	log_error("%s: its supervisor ended without a verdict (exit status %d): %s", run->dir,
+		run->exit_status, words ? words : "it left no reason");
+}
+
+/* Of a run from before the last start of the machine no process is left. */
+static bool is_of_another_boot(const struct supervised *run)
+{
+	_cleanup_(run_status_release) struct run_status status = { 0 };
+
+	return run_folder_status(run->dirfd, &status) == 0 && status.boot_id[0] &&
+	       strcmp(status.boot_id, run->owner->boot_id) != 0;
+}
+
 static void look_after_lost(struct supervised *run)
 {
 	look_at_status(run);
 	if (!run->seen_us)
-		run->seen_us = last_sign_us(run);
-	if (strays_kill(run->dir) == 0)
+		run->seen_us = run_folder_last_sign_us(run->dirfd);
+	if (is_of_another_boot(run))
 		end(run, NULL, run->seen_us);
-	else
-		look_within(run->owner, STRAYS_MS);
+}
+
+static void look_after_unstarted(struct supervised *run)
+{
+	const struct executor_events *events = run->owner->executor.events;
+	_cleanup_(freep) char *words = run_folder_last_words(run->dirfd);
+	int number = run->exit_status - RUN_DIR_CANNOT_BEGIN;
+	void *data = run->run;
+
+	log_reason(run);
+	supervised_free(run);
+	events->not_started(data, number > 0 && number <= RUN_DIR_ERRNO_MAX ? -number : -EIO,
+		words ? words : "its supervisor was killed");
 }
 
 static void look_after(struct supervised *run)
 {
-	static void (*const by_stage[])(struct supervised * run) = {
-		[LIVES] = look_after_living,
-		[ENDED] = look_after_ended,
-		[LOST] = look_after_lost,
+	static void (*const by_stage[EXECUTOR_FOUND_COUNT])(struct supervised * run) = {
+		[EXECUTOR_LIVES] = look_after_living,
+		[EXECUTOR_ENDED] = look_after_ended,
+		[EXECUTOR_LOST] = look_after_lost,
+		[EXECUTOR_NEVER_STARTED] = look_after_unstarted,
 	};
 
 	by_stage[run->stage](run);
+}
+
+/* All at once, since each look goes over all processes. */
+static size_t list_lost(struct supervisor_executor *owner, struct stray_run *strays,
+	struct supervised **runs, size_t room)
+{
+	struct supervised *run;
+	size_t count = 0;
+
+	TAILQ_FOREACH(run, &owner->runs, all)
+	{
+		struct run_status status = { 0 };
+
+		if (run->stage != EXECUTOR_LOST || count == room)
+			continue;
+		run_folder_status(run->dirfd, &status);
+		runs[count] = run;
+		strays[count++] = (struct stray_run){
+			.run_dir = run->dir,
+			.cgroup = TAKE(status.cgroup),
+		};
+		run_status_release(&status);
+	}
+	return count;
+}
+
+/* The slot is free only when nothing of the run is left. */
+static void end_lost(struct supervisor_executor *owner)
+{
+	struct supervised *runs[LOST_MAX];
+	struct stray_run strays[LOST_MAX];
+	size_t count = list_lost(owner, strays, runs, LOST_MAX);
+	int r = count ? strays_kill(strays, count) : 0;
+
+	for (size_t i = 0; i < count; i++) {
+		if (r == 0 && strays[i].found == 0)
+			end(runs[i], NULL, runs[i]->seen_us);
+		free((char *)(uintptr_t)strays[i].cgroup);
+	}
+	if (count)
+		look_within(owner, STRAYS_MS);
 }
 
 /* Events are told from here: they may start other runs, which go to the end of the list, and end
@@ -308,30 +297,33 @@ static void on_timer(uv_timer_t *timer)
 
 	for (run = TAILQ_FIRST(&owner->runs); run; run = next) {
 		next = TAILQ_NEXT(run, all);
-		if (run->stage != LIVES || !run->supervisor || !run->told_started)
+		if (run->stage != EXECUTOR_LIVES || !run->supervisor || !run->told_started)
 			look_after(run);
 	}
+	end_lost(owner);
 }
 
 static void on_supervisor_ended(void *data)
 {
 	struct supervised *run = data;
-	int code = pid_watch_reap(run->supervisor);
 
+	run->exit_status = pid_watch_reap(run->supervisor);
 	pid_watch_free(TAKE(run->supervisor));
 	ask(run);
-	if (run->stage == LOST) {
+	if (run->stage == EXECUTOR_LOST) {
 		run->seen_us = clock_utc();
-		log_reason(run, code);
+		log_reason(run);
+		look_within(run->owner, 0);
+	} else {
+		look_after(run);
 	}
-	look_after(run);
 }
 
 static void on_moved(void *data, const struct inotify_event *event)
 {
 	struct supervised *run = data;
 
-	if (run->stage == LIVES && event->len && !strcmp(event->name, RUN_DIR_STATUS))
+	if (run->stage == EXECUTOR_LIVES && event->len && !strcmp(event->name, RUN_DIR_STATUS))
 		look_at_status(run);
 }
 
@@ -343,66 +335,13 @@ static void watch_status(struct supervised *run)
 
 /* ---- start ---- */
 
-/* Ours first, then the supervisor's, without a moment between. -EAGAIN: another one holds it. */
-static int take_lock(const struct supervised *run)
-{
-	_cleanup_(closep) int fd =
-		openat(run->dirfd, RUN_DIR_LOCK, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-
-	if (fd < 0)
-		return -errno;
-	if (fcntl(fd, F_OFD_SETLK, &lock) < 0)
-		return errno == EACCES ? -EAGAIN : -errno;
-	return TAKE_FD(fd);
-}
-
-static int set_files(posix_spawn_file_actions_t *actions, const char *log_path, int lock_fd)
-{
-	int r = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDWR, 0);
-
-	if (!r)
-		r = posix_spawn_file_actions_adddup2(actions, STDIN_FILENO, STDOUT_FILENO);
-	if (!r)
-		r = posix_spawn_file_actions_addopen(actions, STDERR_FILENO, log_path,
-			O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0600);
-	if (!r)
-		r = posix_spawn_file_actions_adddup2(actions, lock_fd, RUN_DIR_LOCK_FD);
-	if (!r)
-		r = posix_spawn_file_actions_addclosefrom_np(actions, RUN_DIR_LOCK_FD + 1);
-	return r;
-}
-
-static int spawn(const struct supervised *run, int lock_fd, pid_t *ret)
-{
-	_cleanup_(freep) char *log_path = path_join(run->dir, RUN_DIR_SUPERVISOR_LOG);
-	char *argv[] = { run->owner->supervisor_path, run->dir, NULL };
-	char *env[] = { NULL };
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attributes;
-	int r;
-
-	posix_spawn_file_actions_init(&actions);
-	posix_spawnattr_init(&attributes);
-	r = set_files(&actions, log_path, lock_fd);
-	if (!r)
-		r = spawn_set_attributes(&attributes, POSIX_SPAWN_SETSID);
-	if (!r)
-		r = posix_spawn(ret, argv[0], &actions, &attributes, argv, env);
-	posix_spawn_file_actions_destroy(&actions);
-	posix_spawnattr_destroy(&attributes);
-	return -r;
-}
-
 static int start_supervisor(struct supervised *run)
 {
-	_cleanup_(closep) int lock_fd = take_lock(run);
 	pid_t pid;
-	int r;
+	int r = supervisor_spawn(run->owner->supervisor_path, run->dir, run->dirfd, &pid);
 
-	if (lock_fd == -EAGAIN)
+	if (r == -EALREADY)
 		return 0; /* somebody runs it already: watched like one that was found */
-	r = lock_fd < 0 ? lock_fd : spawn(run, lock_fd, &pid);
 	if (r < 0)
 		return r;
 	/* Not waited for yet, so the number is its own. No room for a pidfd: found by `status`
@@ -430,48 +369,72 @@ static int executor_start(struct executor *executor, const char *run_dir, void *
 	return 0;
 }
 
-static enum executor_found executor_reattach(
-	struct executor *executor, const char *run_dir, void *data)
+static int executor_look(struct executor *executor, const char *run_dir, enum executor_found *ret)
 {
-	static const enum executor_found found[] = {
-		[LIVES] = EXECUTOR_LIVES,
-		[ENDED] = EXECUTOR_ENDED,
-		[LOST] = EXECUTOR_LOST,
-	};
-	struct supervisor_executor *owner = cast(executor);
-	struct supervised *run = NULL;
+	_cleanup_(closep) int dirfd = open(run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct run_exit exit;
 
-	if (supervised_new(owner, run_dir, data, &run) < 0)
-		return EXECUTOR_NEVER_STARTED;
-	if (!ask(run)) {
-		supervised_free(run);
-		return EXECUTOR_NEVER_STARTED;
-	}
-	if (run->stage == LIVES)
-		watch_status(run);
-	look_within(owner, 0);
-	return found[run->stage];
+	(void)executor;
+	if (dirfd < 0 && errno != ENOENT)
+		return -errno;
+	if (dirfd >= 0)
+		return run_folder_ask(dirfd, ret, &exit);
+	*ret = EXECUTOR_NEVER_STARTED;
+	return 0;
 }
 
-static int executor_stop(struct executor *executor, void *data, const struct run_stop *stop)
+static int executor_reattach(struct executor *executor, const char *run_dir, void *data)
 {
-	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	_cleanup_(closep) int fd = -EBADF;
-	struct supervised *run = find(cast(executor), data);
-	int r;
+	struct supervisor_executor *owner = cast(executor);
+	struct supervised *run = NULL;
+	int r = FAIL_POINT(FAIL_RECOVER_REATTACH, supervised_new(owner, run_dir, data, &run));
 
-	if (!run)
-		return -ESRCH;
-	run_stop_format(stop, &text);
-	r = file_replace(run->dirfd, RUN_DIR_STOP, text.data, text.size, 0600, FILE_NO_SYNC);
 	if (r < 0)
 		return r;
+	ask(run);
+	if (run->stage == EXECUTOR_LIVES)
+		watch_status(run);
+	look_within(owner, 0);
+	return 0;
+}
+
+static void executor_lose(struct executor *executor, const char *run_dir, void *data)
+{
+	struct supervisor_executor *owner = cast(executor);
+
+	supervised_add(owner, run_dir, -EBADF, data)->stage = EXECUTOR_LOST;
+	look_within(owner, 0);
+}
+
+static int wake(const struct supervised *run)
+{
+	_cleanup_(closep) int fd = -EBADF;
+
 	/* Without a reader it has ended, or will look for `stop` before it starts the command. */
 	fd = openat(run->dirfd, RUN_DIR_CONTROL, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENXIO || errno == ENOENT ? 0 : -errno;
 	/* A pipe that is full of bytes says the same. */
 	return write(fd, "", 1) < 0 && errno != EAGAIN && errno != EPIPE ? -errno : 0;
+}
+
+static int executor_stop(struct executor *executor, void *data, const struct run_stop *stop)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	struct supervised *run = find(cast(executor), data);
+	int r;
+
+	if (!run)
+		return -ESRCH;
+	run_stop_format(stop, &text);
+	r = FAIL_POINT(FAIL_STOP_WRITE,
+		file_replace(run->dirfd, RUN_DIR_STOP, text.data, text.size, 0600, FILE_NO_SYNC));
+	if (r == -ENOENT) { /* the directory has been removed: nobody can be asked */
+		run->stage = EXECUTOR_LOST;
+		look_within(run->owner, 0);
+		return 0;
+	}
+	return r < 0 ? r : FAIL_POINT(FAIL_STOP_WAKE, wake(run));
 }
 
 /* ---- made and freed ---- */
@@ -518,7 +481,9 @@ int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path,
 {
 	static const struct executor_ops ops = {
 		.start = executor_start,
+		.look = executor_look,
 		.reattach = executor_reattach,
+		.lose = executor_lose,
 		.stop = executor_stop,
 		.free = executor_free,
 	};

@@ -2,33 +2,44 @@
 /*
  * verdict - why a run ended, in one sentence with its evidence
  *
- * Pure: from the supervisor's exit record (or its absence) to cause, exit code, signal and message.
- * When evidence is missing the message says so; an exit status is never invented.
+ * Pure: from the supervisor's exit record (or its absence) and the end of the log to cause, exit
+ * code, signal and message. The message's first line is one sentence of about VERDICT_SENTENCE_MAX
+ * bytes; the lines after it, if any, are the end of the log. When evidence is missing the message
+ * says so or is silent; an exit status, a sender, a reason is never invented.
+ *
+ * Warnings tell what is worth knowing of any end, a good one too: processes that had to be stopped
+ * after the command, out-of-memory kills, a full disk.
+ *
+ * Who frees: verdict_release().
  */
 #pragma once
 
 #include "common/run_dir.h"
 #include "common/run_state.h"
+#include "runs/log_tail.h"
+
+#define VERDICT_SENTENCE_MAX 200
 
 struct verdict {
 	enum run_cause cause;
-	int exit_code; /* -1: none */
-	int signal;    /* 0: none */
-	char *message; /* malloc'ed; NULL when all is well */
+	int exit_code;   /* -1: none */
+	int signal;      /* 0: none */
+	char *message;   /* NULL when all is well */
+	char **warnings; /* strv */
 };
 
 struct verdict_facts {
 	const struct run_exit *exit; /* NULL: lost */
 	int64_t seen_us;       /* of a lost one: when it was last known to live, UTC; 0: unknown */
 	bool rebooted;         /* of a lost one: the machine was restarted since */
+	bool swept;            /* of a lost one: its processes were looked for, and none is left */
 	int64_t limit_seconds; /* 0: none */
-	const char *canceled_by; /* user name; NULL: unknown */
-	const char *program;     /* what was executed */
-	const char *log_tail;    /* the last lines of the log; NULL or "": none */
+	int64_t grace_us;      /* between SIGTERM and SIGKILL; 0: unknown */
+	const char *canceled_by;         /* user name; NULL: unknown */
+	const char *program;             /* what was executed */
+	bool shell;                      /* ... a shell, with a command line */
+	const struct log_tail *log_tail; /* NULL: it could not be read */
 };
 
 void verdict_of(const struct verdict_facts *facts, struct verdict *ret);
-
-/* The last whole lines of a log's end, at most 10 lines and 1,500 bytes, as valid UTF-8 (a progress
- * bar's carriage returns folded). malloc'ed. */
-char *verdict_log_tail(const char *data, size_t size);
+void verdict_release(struct verdict *verdict);

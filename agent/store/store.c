@@ -58,7 +58,7 @@ static int make_fanout(struct store *store)
 		if (r < 0)
 			return r;
 	}
-	return fsync(store->blobs_fd) < 0 ? -errno : 0;
+	return file_fsync(store->blobs_fd);
 }
 
 static int open_folders(struct store *store, const char *root)
@@ -85,7 +85,8 @@ static int open_folders(struct store *store, const char *root)
 	parent_fd = open_dir(store->root_fd, "..");
 	if (parent_fd < 0)
 		return parent_fd;
-	return fsync(store->root_fd) < 0 || fsync(parent_fd) < 0 ? -errno : 0;
+	r = file_fsync(store->root_fd);
+	return r < 0 ? r : file_fsync(parent_fd);
 }
 
 int store_open(const char *root, struct store **ret)

@@ -91,3 +91,45 @@ int store_writer_write(struct store_writer *writer, const void *data, size_t siz
 /* Durable; frees the writer, also when it fails. */
 int store_writer_commit(struct store_writer *writer, struct digest *ret, uint64_t *ret_size);
 void store_writer_abort(struct store_writer *writer);
+
+/*
+ * A look at a store that changes nothing, also while a daemon has it open: names, kinds, sizes and
+ * modes at once, the bytes when asked for. What is wrong is told as it is found.
+ */
+enum store_fault {
+	STORE_FAULT_STRANGE,    /* a file or folder that is no blob */
+	STORE_FAULT_WRITABLE,   /* nothing guards it against an accident; a crash may leave that */
+	STORE_FAULT_UNREADABLE, /* error says why */
+	STORE_FAULT_DAMAGED,    /* the bytes are not those of the name */
+};
+
+/* name: relative to sha256/, valid until it returns. */
+typedef void (*store_fault_fn)(void *data, enum store_fault fault, const char *name, int error);
+
+struct store_check;
+
+struct store_check_totals {
+	uint64_t blobs, bytes;
+	uint64_t read; /* of the blobs, compared with their digest */
+	uint64_t unreferred, unreferred_bytes;
+	uint64_t temporary, temporary_bytes; /* in tmp/: under way, or left by a crash */
+};
+
+struct store_check_progress {
+	uint64_t done, total;                                      /* bytes */
+	void (*tell)(const struct store_check_progress *progress); /* now and then; NULL: nobody */
+};
+
+/* -ENOENT: there is none. Also errors of reading a folder: nothing is known then. */
+int store_check_open(const char *root, store_fault_fn fault, void *data, struct store_check **ret);
+void store_check_close(struct store_check *check);
+DEFINE_CLEANUP(struct store_check *, store_check_close);
+/* Somebody needs this blob, which may have been stored since. -ENOENT: it is not there; -EBADMSG: it
+ * was found damaged, and ret_size (NULL: of no interest) is set all the same. */
+int store_check_refer(struct store_check *check, const struct digest *digest, uint64_t *ret_size);
+/* As store_read(), but each blob once: -EALREADY then. */
+int store_check_read(struct store_check *check, const struct digest *digest, size_t max, char **ret,
+	size_t *ret_size);
+/* Compare all blobs that were there at the beginning with their digests. */
+void store_check_bytes(struct store_check *check, struct store_check_progress *progress);
+void store_check_totals(const struct store_check *check, struct store_check_totals *ret);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/fail_point.h"
+#include "common/file.h"
 #include "common/mem.h"
 #include "store/store_internal.h"
 
@@ -166,7 +168,7 @@ static int flush_temp(struct store *store, unsigned long long temp)
 	_cleanup_(closep) int fd =
 		openat(store->temp_fd, name.text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	return fd < 0 ? -errno : file_fsync(fd);
 }
 
 static int flush_temps(struct store_batch *batch)
@@ -187,7 +189,7 @@ static int flush_directory(struct store *store, unsigned fanout)
 
 	snprintf(name, sizeof(name), "%02hhx", (unsigned char)fanout);
 	fd = openat(store->blobs_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 || fsync(fd) < 0 ? -errno : 0;
+	return fd < 0 ? -errno : file_fsync(fd);
 }
 
 static int flush_directories(struct store *store, const bool flush[static STORE_FANOUT])
@@ -256,9 +258,9 @@ static int publish_locked(struct store_batch *batch, const bool flush[static STO
 	int r = 0;
 
 	for (size_t i = 0; r >= 0 && i < batch->count; i++)
-		r = publish_entry(batch->store, &batch->entries[i]);
+		r = FAIL_POINT(FAIL_BLOB_PUBLISH, publish_entry(batch->store, &batch->entries[i]));
 	if (r >= 0)
-		r = flush_directories(batch->store, flush);
+		r = FAIL_POINT(FAIL_BLOB_FLUSH_NAMES, flush_directories(batch->store, flush));
 	if (r < 0)
 		take_back(batch);
 	else
@@ -306,7 +308,7 @@ int store_batch_commit(struct store_batch *batch)
 	int r = batch->error;
 
 	if (r >= 0)
-		r = flush_temps(batch);
+		r = FAIL_POINT(FAIL_BLOB_FLUSH, flush_temps(batch));
 	if (r >= 0)
 		r = publish(batch);
 	if (r < 0)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "store/store_internal.h"
@@ -21,7 +22,7 @@ static int write_temp(struct store *store, unsigned long long temp, const void *
 {
 	_cleanup_(closep) int fd = store_temp_open(store, temp);
 
-	return fd < 0 ? fd : file_write_all(fd, data, size);
+	return fd < 0 ? fd : FAIL_POINT(FAIL_BLOB_WRITE, file_write_all(fd, data, size));
 }
 
 int store_batch_put(struct store_batch *batch, const void *data, size_t size, struct digest *ret)
@@ -66,7 +67,8 @@ static void pump_writeback(struct pump *pump)
 
 static int pump_piece(struct pump *pump, const void *data, size_t size)
 {
-	int r = pump->to < 0 ? 0 : file_write_all(pump->to, data, size);
+	int r = pump->to < 0 ? 0
+			     : FAIL_POINT(FAIL_BLOB_WRITE, file_write_all(pump->to, data, size));
 
 	if (r < 0)
 		return r;

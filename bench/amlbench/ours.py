@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import selectors
+import signal
 import socket
 import time
 
@@ -57,20 +58,35 @@ class Daemon:
         self.fifo = os.path.join(self.folder, "hold.fifo")
         os.mkfifo(self.fifo)
         self.pipe = os.open(self.fifo, os.O_RDWR | os.O_CLOEXEC)
-        argv = [bench.program("amlagentd"), "--user", "--socket", self.socket, "--state-dir", self.state]
-        log = os.path.join(self.folder, "log")
+        self.argv = [bench.program("amlagentd"), "--user", "--socket", self.socket, "--state-dir", self.state]
+        self.argv += ["--config", config]
         try:
-            self.pid = bench.commands.start(argv + ["--config", config], stdout=log)
-            self.stderr = os.path.join(self.folder, "stderr")
-            os.rename(bench.commands.stderr_path(), self.stderr)
-            self._wait_until_it_answers()
+            self.start()
         except BaseException:
             self.__exit__()
             raise
         return self
 
+    def start(self):
+        """Returns the seconds to its first answer."""
+        begun = time.monotonic()
+        self.pid = self.bench.commands.start(self.argv, stdout=os.path.join(self.folder, "log"))
+        self.stderr = os.path.join(self.folder, "stderr")
+        os.rename(self.bench.commands.stderr_path(), self.stderr)
+        self._wait_until_it_answers()
+        return time.monotonic() - begun
+
+    def kill(self):
+        """kill -9, as a crash would."""
+        if self.connection:
+            self.connection.close()
+            self.connection = None
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        self.pid = None
+
     def _wait_until_it_answers(self):
-        ask = self.amlctl("status")
+        ask = self.amlctl("--no-autostart", "status")
         deadline = time.monotonic() + READY
         while True:
             if os.waitpid(self.pid, os.WNOHANG)[0]:
@@ -86,7 +102,7 @@ class Daemon:
                 reason = "it made no socket"
             if time.monotonic() > deadline:
                 raise BenchError(f"amlagentd does not answer after {READY} s: {reason}")
-            time.sleep(0.05)
+            time.sleep(0.002)
 
     def __exit__(self, *_):
         if self.connection:

@@ -14,6 +14,7 @@ import time
 from . import ours, peers, proc
 from .data import PYTHON
 from .proc import BenchError, Missing
+from .recovery import recovery
 from .stats import Aim, Figure, Line, Spread, ratio_of_medians
 
 CLIENTS = 8
@@ -33,6 +34,7 @@ class Scale:
         self.api_submits, self.process_submits = (200, 100) if quick else (1000, 400)
         self.supervisors = 3 if quick else 8
         self.idle_seconds = 3 if quick else 10
+        self.ended_runs, self.live_runs = (1000, 20) if quick else (10000, 200)
 
     def tree(self):
         return f"{self.tree_files:,} files / {self.tree_megabytes} MB"
@@ -575,4 +577,5 @@ ROWS = {
     "print": printing,
     "store": store,
     "memory": memory,
+    "recovery": recovery,
 }

@@ -153,9 +153,10 @@ def scratch():
 
 def remove(folder):
     def insist(function, path, _):
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
+        for name in (os.path.dirname(path), path):
+            if Path(folder) in (Path(name), *Path(name).parents):  # nothing above it
+                with contextlib.suppress(OSError):
+                    os.chmod(name, 0o700)
         with contextlib.suppress(OSError):
             function(path)
 

@@ -47,7 +47,7 @@ def source_keys():
         elif number:
             keys[name] = number[1]
         else:
-            keys[name] = fallback.removeprefix("LOG_LEVEL_").lower()
+            keys[name] = fallback.removeprefix("LOG_LEVEL_").removeprefix("CGROUP_PARENT_").lower()
     assert len(keys) == source.count("KEY(") - 1, "a row of the table is not understood"
     return keys
 

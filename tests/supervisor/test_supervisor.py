@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """amlagent-supervisor by itself: `launch` in, `status` and `exit` out, and nothing of the run left.
 
-AMLAGENT_BUILD_DIR      where amlagent-supervisor was built (default: <repo>/build)
+AMLAGENT_BUILD_DIR      where amlagent-supervisor and strays_driver were built (default: <repo>/build)
 
-The escape programs of tests/zoo are compiled here, with $CC or cc.
+The escape programs of tests/zoo are compiled here, with $CC or cc. Cgroups are made in a folder of our own in the
+cgroup v2 mount, where that can be had, and removed.
 """
 
 import contextlib
@@ -24,9 +25,11 @@ import pytest
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("AMLAGENT_BUILD_DIR") or REPO / "build").resolve()
 SUPERVISOR = BUILD / "amlagent-supervisor"
+STRAYS_DRIVER = BUILD / "strays_driver"
 SECOND = 1_000_000
 LIMIT, CANCEL, SHUTDOWN = 1, 2, 3
 LOCK_FD = 3
+CANNOT_BEGIN = 64  # plus the errno
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -79,13 +82,17 @@ class Run:
     def __init__(self, folder):
         self.dir = folder
         self.process = None
+        self.cgroup = None
         (folder / "work").mkdir(mode=0o700, parents=True)
         os.mkfifo(folder / "control", 0o600)
 
-    def launch(self, *argv, limit=0.0, grace=0.5, env=(), cwd="work", control=True):
+    def launch(self, *argv, limit=0.0, grace=0.5, env=(), cwd="work", control=True, cgroup=None):
         records = [("format", 1), ("limit_us", int(limit * SECOND)), ("grace_us", int(grace * SECOND)), ("cwd", cwd)]
         records += [("arg", argument) for argument in argv]
         records += [("env", entry) for entry in ("PATH=/usr/bin:/bin", *env)]
+        if cgroup:
+            self.cgroup = cgroup / self.dir.name
+            records.append(("cgroup", self.cgroup))
         (self.dir / "launch").write_bytes(encode(*records))
         if not control:
             (self.dir / "control").unlink()
@@ -96,7 +103,7 @@ class Run:
 
     def start(self, **options):
         self.process = subprocess.Popen(
-            [SUPERVISOR, options.pop("run_dir", self.dir)],
+            [*options.pop("under", []), SUPERVISOR, options.pop("run_dir", self.dir)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -177,21 +184,87 @@ class Run:
             self.process.wait()
         if self.process and not self.process.stderr.closed:
             self.process.stderr.close()
-        while left := self.members():
-            for pid in left:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        kill_all(self.members)
+        if self.cgroup and self.cgroup.exists():
+            (self.cgroup / "cgroup.kill").write_text("1")
+            wait_for(lambda: not populated(self.cgroup), "the cgroup is empty")
+            remove_cgroup(self.cgroup)
+
+
+def kill_all(members):
+    while left := members():
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+class Zoo:
+    """The programs of tests/zoo, in a folder of our own: their path is in /proc whatever else they hide."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for source in sorted((REPO / "tests" / "zoo").glob("*.c")):
+            compiler = os.environ.get("CC", "cc").split()
+            command = [*compiler, "-O1", "-D_GNU_SOURCE", "-Wall", "-pthread", source, "-o", folder / source.stem]
+            subprocess.run(command, check=True, timeout=60)
+        for source in (REPO / "tests" / "zoo").glob("*.py"):
+            shutil.copy(source, folder)
+
+    def __call__(self, name):
+        return str(self.folder / name)
+
+    def command(self, name, *arguments):
+        interpreter = ["/usr/bin/python3", "-I"] if name.endswith(".py") else []
+        return [*interpreter, self(name), *arguments]
+
+    def _is_member(self, pid):
+        """Of a process whose first thread has ended, another thread tells."""
+        mark = os.fsencode(self.folder) + b"/"
+        texts = []
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with contextlib.suppress(OSError):
+                    texts.append(os.fsencode(os.readlink(f"/proc/{pid}/task/{task}/exe")))
+                    texts.append(pathlib.Path(f"/proc/{pid}/task/{task}/cmdline").read_bytes())
+        return any(mark in text for text in texts)
+
+    def members(self):
+        """Who lives and is of the zoo, with or without environment."""
+        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and state_of(pid) and self._is_member(pid)]
 
 
 @pytest.fixture(scope="session")
 def zoo():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="amlagent-zoo-"))
-    for source in sorted((REPO / "tests" / "zoo").glob("*.c")):
-        compiler = os.environ.get("CC", "cc").split()
-        command = [*compiler, "-O1", "-D_GNU_SOURCE", "-Wall", "-pthread", source, "-o", folder / source.stem]
-        subprocess.run(command, check=True, timeout=60)
-    yield lambda name: str(folder / name)
+    one = Zoo(folder)
+    yield one
+    kill_all(one.members)
     shutil.rmtree(folder)
+
+
+def populated(cgroup):
+    return "populated 1" in (cgroup / "cgroup.events").read_text()
+
+
+def remove_cgroup(cgroup):
+    for folder, _, _ in os.walk(cgroup, topdown=False):
+        os.rmdir(folder)
+
+
+@pytest.fixture(scope="session")
+def cgroups():
+    """A cgroup below which this session's runs have theirs."""
+    mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
+    if not points:
+        pytest.skip("no cgroup v2 mount")
+    folder = pathlib.Path(points[0]) / f"amlagent-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no cgroup can be made: {error}")
+    yield folder
+    remove_cgroup(folder)
 
 
 @pytest.fixture
@@ -224,7 +297,9 @@ def test_exit_0_with_all_its_figures(run):
     assert record["oom"] == record["leftovers"] == record["stop_us"] == 0
     assert before <= record["start_us"] <= record["end_us"] <= record["gone_us"] <= time.time() * SECOND
     assert 90_000 <= record["wall_us"] < 10 * SECOND
-    assert record["peak_bytes"] > 100_000
+    assert record["peak_bytes"] > 100_000 and record["peak_of_all"] == 0 and record["oom_kills"] == -1
+    disk = os.statvfs(run.dir)
+    assert abs(record["disk_free_bytes"] - disk.f_bavail * disk.f_frsize) < 1 << 30
     assert run.log() == b"out\nerr\n"
     assert run.notes() == ""
 
@@ -567,6 +642,261 @@ def test_only_its_own_are_signalled(make_run):
         run.exit()
 
 
+# -- the zoo, three ways -----------------------------------------------------------------------------
+
+ANIMALS = [
+    "bomb",
+    "daemon3",
+    "detached.py",
+    "double_fork",
+    "exec_storm",
+    "hold_log",
+    "ignore_term",
+    "leader_exits",
+    "no_environment",
+    "own_subreaper",
+    "pool.py",
+    "renamed",
+    "setsid",
+    "stopped",
+    "storm",
+    "sub_cgroup",
+    "untraceable",
+    "write_on",
+]
+# Whose parent has ended, and who has neither environment nor session: without a cgroup nothing proves whose they are.
+ONLY_IN_A_CGROUP = {"untraceable"}
+GRACE = 0.3
+
+
+def arguments_of(name, cgroup):
+    if name == "sub_cgroup" and cgroup and os.geteuid() == 0:
+        return [cgroup]
+    return ["8"] if name == "storm" else []
+
+
+@pytest.fixture(params=["with a cgroup", "without"])
+def place(request):
+    """The cgroup below which the run has its own, or None."""
+    return request.getfixturevalue("cgroups") if request.param == "with a cgroup" else None
+
+
+def let_loose(run, zoo, name, place, grace):
+    """The command itself stays, so that nobody is asked to end before he is ready not to."""
+    cgroup = place and place / run.dir.name
+    command = zoo.command(name, *arguments_of(name, cgroup))
+    run.launch("/bin/sh", "-c", '"$@"; exec sleep 50', "sh", *command, cgroup=place, grace=grace).start().says()
+    assert zoo.members()
+    if place:
+        assert populated(cgroup) and run.status()["cgroup"] == str(cgroup)
+
+
+@pytest.mark.parametrize("name", ANIMALS)
+def test_nothing_escapes(run, zoo, place, name):
+    let_loose(run, zoo, name, place, GRACE)
+    run.stop(grace=GRACE)
+    record = run.exit()
+    assert zoo.members() == []
+    assert not place or not run.cgroup.exists()
+    asked = record["stop_us"] or record["end_us"]
+    assert record["gone_us"] - asked < (GRACE + 1) * SECOND
+    assert run.notes() == ""
+
+
+def strays(*runs):
+    """How many of each run strays_kill() has found."""
+    arguments = [str(part) for run in runs for part in (run.dir, run.cgroup or "-")]
+    done = subprocess.run([STRAYS_DRIVER, *arguments], stdout=subprocess.PIPE, check=True, timeout=30)
+    return [int(line) for line in done.stdout.split()]
+
+
+@pytest.mark.parametrize("name", ANIMALS)
+def test_nothing_outlives_a_supervisor_that_was_killed(run, zoo, place, name):
+    if not place and name in ONLY_IN_A_CGROUP:
+        pytest.skip("nothing proves whose it is: runs/strays.h says so")
+    let_loose(run, zoo, name, place, 30)
+    run.process.kill()
+    run.finish()
+    assert zoo.members()
+    begun = time.monotonic()
+    wait_for(lambda: strays(run) == [0], "nothing is found any more")
+    assert zoo.members() == [] and run.members() == []
+    assert time.monotonic() - begun < 5
+    assert not place or not run.cgroup.exists()
+    assert not (run.dir / "exit").exists()
+
+
+def test_strays_of_many_runs_are_found_at_once_and_of_no_other(make_run, zoo, cgroups):
+    runs = [make_run().launch(zoo("setsid"), cgroup=cgroups if i % 2 else None).start().says() for i in range(4)]
+    lives, *lost = runs
+    bystander = subprocess.Popen(["/bin/sleep", "40"], env={"AMLAGENT_RUN_DIR": f"{lost[0].dir}x"})
+    for one in lost:
+        one.process.kill()
+        one.finish()
+    assert all(found > 0 for found in strays(*lost))
+    wait_for(lambda: strays(*lost) == [0, 0, 0], "nothing is found any more")
+    assert all(one.members() == [] for one in lost) and len(lives.members()) == 3
+    assert bystander.poll() is None and lives.process.poll() is None
+    bystander.kill()
+    bystander.wait()
+    lives.stop(grace=0)
+    lives.exit()
+
+
+def session_of(pid):
+    try:
+        return os.getsid(int(pid))
+    except ProcessLookupError:
+        return None
+
+
+def test_a_session_is_only_a_proof_when_its_leader_is_of_the_run(run):
+    """Somebody tries a command with the run's variable in his own terminal: the terminal is not of the run."""
+    script = f"AMLAGENT_RUN_DIR='{run.dir}' sleep 41 & sleep 42 & echo; wait; exec sleep 43"
+    shell = subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, stdout=subprocess.PIPE)
+    shell.stdout.readline()
+    wait_for(run.members, "the marked one is there")
+    wait_for(lambda: strays(run) == [0], "nothing is found any more")
+    assert run.members() == [] and shell.poll() is None
+    assert [session_of(pid) for pid in os.listdir("/proc") if pid.isdigit() and state_of(pid)].count(shell.pid) == 2
+    os.killpg(shell.pid, signal.SIGKILL)
+    shell.wait()
+    shell.stdout.close()
+
+
+def test_a_cgroup_that_is_not_named_after_the_run_is_left_alone(make_run, zoo, cgroups):
+    lost, other = make_run(), make_run()
+    other.launch(zoo("ignore_term"), cgroup=cgroups).start().says()
+    lost.cgroup = other.cgroup
+    assert strays(lost) == [0]
+    assert other.cgroup.exists() and other.members()
+    lost.cgroup = None
+    other.stop(grace=0)
+    other.exit()
+
+
+# -- the cgroup --------------------------------------------------------------------------------------
+
+
+def cgroup_of(pid):
+    lines = pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    return next(line[3:] for line in lines if line.startswith("0::"))
+
+
+def test_the_command_is_in_its_cgroup_from_the_first_instant(run, cgroups):
+    run.shell("cat /proc/self/cgroup; ls /proc/self/fd | wc -l", cgroup=cgroups).start()
+    assert run.exit()["exit_code"] == 0
+    text = run.log().decode()
+    assert f"{cgroups.name}/{run.dir.name}\n" in text and text.endswith("\n4\n")
+    assert not run.cgroup.exists() and run.notes() == ""
+    assert run.status()["cgroup"] == str(run.cgroup)
+
+
+def test_the_supervisor_itself_is_not_in_it(run, zoo, cgroups):
+    run.launch(zoo("trap"), cgroup=cgroups).start().says()
+    assert cgroup_of(run.process.pid) == cgroup_of("self")
+    assert cgroup_of(run.running()).endswith(f"/{run.dir.name}")
+    run.stop(grace=5)
+    assert run.exit()["exit_code"] == 5
+
+
+WRONG_PARENTS = {"absent": "/sys/fs/cgroup/none/such", "tmp": "/tmp", "proc": "/proc", "long": "/x" * 1500}
+
+
+@pytest.mark.parametrize("parent", WRONG_PARENTS.values(), ids=WRONG_PARENTS)
+def test_without_the_cgroup_the_run_goes_on(run, parent):
+    run.shell("exit 9", cgroup=pathlib.Path(parent))
+    record = run.start().exit()
+    assert (record["exit_code"], record["oom_kills"]) == (9, -1)
+    run.cgroup = None
+    assert "cannot make the cgroup: " in run.notes() and "goes on without" in run.notes()
+    assert "cgroup" not in run.status()
+    assert not os.path.exists(f"/tmp/{run.dir.name}")
+
+
+def test_a_cgroup_that_others_are_in_is_not_used(run, cgroups):
+    run.shell("exit 9", cgroup=cgroups)
+    run.cgroup.mkdir()
+    other = subprocess.Popen(["/bin/sleep", "40"])
+    (run.cgroup / "cgroup.procs").write_text(str(other.pid))
+    assert run.start().exit()["exit_code"] == 9
+    assert "busy" in run.notes() and other.poll() is None
+    other.kill()
+    other.wait()
+    assert run.cgroup.exists()
+
+
+def test_an_empty_cgroup_of_an_earlier_attempt_is_used(run, cgroups):
+    run.shell("cat /proc/self/cgroup", cgroup=cgroups)
+    run.cgroup.mkdir()
+    assert run.start().exit()["exit_code"] == 0
+    assert f"/{run.dir.name}\n" in run.log().decode() and not run.cgroup.exists()
+
+
+def test_a_cgroup_that_cannot_be_entered_is_done_without(run, cgroups):
+    """Below one of threads a cgroup takes no processes."""
+    domain = cgroups / f"domain {run.dir.name}"
+    (domain / "threads").mkdir(parents=True)
+    (domain / "threads" / "cgroup.type").write_text("threaded")
+    try:
+        assert run.shell("exit 9", cgroup=domain).start().exit()["exit_code"] == 9
+        assert "cannot start the command in its cgroup: " in run.notes()
+        assert not run.cgroup.exists() and "cgroup" not in run.status()
+    finally:
+        remove_cgroup(domain)
+
+
+def is_sanitized():
+    return b"libasan" in SUPERVISOR.read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+@pytest.mark.parametrize("error", ["ENOSYS", "EPERM", "E2BIG"])
+def test_a_kernel_or_sandbox_without_clone3_is_done_without(run, cgroups, error):
+    refuse = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=clone3", "-e", f"inject=clone3:error={error}"]
+    if subprocess.run([*refuse, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    if is_sanitized():
+        pytest.skip("a sanitizer and ptrace do not go together")
+    assert run.shell("exit 9", cgroup=cgroups).start(under=refuse).exit()["exit_code"] == 9
+    assert "cannot start the command in its cgroup: " in run.notes() and not run.cgroup.exists()
+
+
+def test_a_guest_in_the_cgroup_is_of_the_run(run, cgroups):
+    """Moved there by somebody: no descendant, asked to end like the others, and waited for."""
+    run.shell("while [ ! -e go ]; do sleep 0.01; done; exit 3", cgroup=cgroups, grace=20).start()
+    run.running()
+    script = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(11)); print(flush=True)"
+    guest = subprocess.Popen(["/usr/bin/python3", "-c", f"{script}; signal.pause()"], stdout=subprocess.PIPE)
+    guest.stdout.readline()
+    (run.cgroup / "cgroup.procs").write_text(str(guest.pid))
+    (run.dir / "work" / "go").touch()
+    assert guest.wait(10) == 11
+    guest.stdout.close()
+    record = run.exit(10)
+    assert (record["exit_code"], record["leftovers"]) == (3, 1)
+    assert record["gone_us"] - record["end_us"] < 5 * SECOND
+    assert not run.cgroup.exists()
+
+
+def test_a_guest_that_ignores_it_is_killed(run, zoo, cgroups):
+    run.launch(zoo("trap"), cgroup=cgroups).start().says()
+    guest = subprocess.Popen([zoo("ignore_term")], stdout=subprocess.PIPE)
+    guest.stdout.readline()
+    (run.cgroup / "cgroup.procs").write_text(str(guest.pid))
+    run.stop(grace=0.2)
+    assert guest.wait(10) == -signal.SIGKILL
+    guest.stdout.close()
+    assert run.exit(10)["exit_code"] == 5
+
+
+def test_a_cgroup_whose_files_nobody_may_open_does_not_hold_the_run(run, zoo, cgroups):
+    script = f'{zoo("ignore_term")} & while ! grep -q ready ../std_log.txt; do :; done; chmod 000 "$1"/*; exit 2'
+    run.launch("/bin/sh", "-c", script, "sh", cgroups / run.dir.name, cgroup=cgroups, grace=0.2).start()
+    record = run.exit(10)
+    assert (record["exit_code"], record["leftovers"]) == (2, 1)
+
+
 # -- what it refuses, what it survives ---------------------------------------------------------------
 
 
@@ -578,7 +908,7 @@ def test_wrong_usage():
 
 def test_no_such_directory(tmp_path):
     done = subprocess.run([SUPERVISOR, "none"], cwd=tmp_path, stderr=subprocess.PIPE, timeout=10)
-    assert done.returncode == 1 and b"none: No such file" in done.stderr
+    assert done.returncode == CANNOT_BEGIN + errno.ENOENT and b"none: No such file" in done.stderr
     assert os.listdir(tmp_path) == []
 
 
@@ -636,39 +966,81 @@ def test_a_lock_that_is_handed_over_has_an_owner_at_every_moment(run):
     assert not is_locked(run.dir / "lock")
 
 
-@pytest.mark.parametrize("data", [None, b"", b"format=2\0", b"format=1\0cwd=work\0", b"format=1\0arg=/bin/true\0", b"\0"])
-def test_a_launch_that_is_none(run, data):
+@pytest.mark.parametrize(
+    "data, number",
+    [
+        (None, errno.ENOENT),
+        (b"", errno.EBADMSG),
+        (b"format=2\0cwd=work\0arg=/bin/true\0", errno.EPROTONOSUPPORT),
+        (b"format=1\0cwd=work\0", errno.EBADMSG),
+        (b"format=1\0arg=/bin/true\0", errno.EBADMSG),
+        (b"\0", errno.EBADMSG),
+    ],
+)
+def test_a_launch_that_is_none(run, data, number):
     if data is not None:
         (run.dir / "launch").write_bytes(data)
     run.start()
-    assert run.finish() == 1
+    assert run.finish() == CANNOT_BEGIN + number
     assert "cannot read launch" in run.notes()
     assert not (run.dir / "exit").exists() and not (run.dir / "status").exists()
 
 
 def test_no_working_directory(run):
     run.shell("true", cwd="elsewhere").start()
-    assert run.finish() == 1
+    assert run.finish() == CANNOT_BEGIN + errno.ENOENT
     assert "working directory: No such file" in run.notes()
     assert not (run.dir / "status").exists()
 
 
+def test_keys_of_a_newer_build_are_skipped(run):
+    run.shell("exit 7")
+    with (run.dir / "launch").open("ab") as file:
+        file.write(b"later=than us\0")
+    assert run.start().exit()["exit_code"] == 7
+
+
+@contextlib.contextmanager
+def small_disk(run, size):
+    top = run.dir / "small"
+    top.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", top], check=True)
+    try:
+        yield top
+    finally:
+        subprocess.run(["umount", "-l", top], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_without_room_for_status_nothing_is_started(make_run, cgroups):
+    with small_disk(make_run(), "64k") as top:
+        run = Run(top / "run")
+        run.shell("echo begun > /proc/self/fd/1", cgroup=cgroups)
+        with (top / "fill").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        run.start()
+        assert run.finish() == CANNOT_BEGIN + errno.ENOSPC
+        assert run.log() == b"" and not {"status", "exit", "status.tmp"} & set(os.listdir(run.dir))
+        assert not run.cgroup.exists()
+        (top / "fill").unlink()
+        assert run.start().exit()["exit_code"] == 0  # nothing stands in the way of another attempt
+        assert run.log() == b"begun\n"
+        run.close()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 def test_a_full_disk_is_waited_for(make_run):
-    top = make_run().dir / "small"
-    top.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", top], check=True)
-    try:
+    with small_disk(make_run(), "64k") as top:
         run = Run(top / "run")
         run.shell("head -c 200000 /dev/zero > fill; exit 8").start()
         wait_for(lambda: run.running() and state_of(run.running()) is None, "the command has ended")
         time.sleep(0.3)  # nothing tells that it waits
         assert run.process.poll() is None and not (run.dir / "exit").exists() and is_locked(run.dir / "lock")
         (run.dir / "work" / "fill").unlink()
-        assert run.exit()["exit_code"] == 8
+        record = run.exit()
+        assert (record["exit_code"], record["disk_free_bytes"]) == (8, 0)
         run.close()
-    finally:
-        subprocess.run(["umount", "-l", top], check=True)
 
 
 def test_a_run_directory_that_is_removed_ends_the_supervisor(run):
@@ -682,7 +1054,7 @@ def test_a_run_directory_that_is_removed_ends_the_supervisor(run):
 
 def test_resident_memory(run, zoo):
     """An aim of the project, with room for other C libraries' sizes: a page more is no fault."""
-    if b"libasan" in pathlib.Path(SUPERVISOR).read_bytes():
+    if is_sanitized():
         pytest.skip("built with a sanitizer")
     run.shell(f"{zoo('trap')}; exit 0").start().says()
     text = pathlib.Path(f"/proc/{run.process.pid}/status").read_text()

@@ -33,7 +33,7 @@ struct fake_executor {
 	TAILQ_HEAD(, task) tasks;
 	TAILQ_HEAD(task_list, task) held;
 	SLIST_HEAD(, finding) findings;
-	int start_result, stop_result;
+	int start_result, stop_result, look_result, reattach_result;
 	int count, most;      /* held now, and at most */
 	struct run_exit exit; /* by timer */
 	void (*freed)(void *data);
@@ -64,15 +64,21 @@ static struct task *hold(struct fake_executor *fake, const char *run_dir, void *
 	return task;
 }
 
-static void end(
-	struct fake_executor *fake, struct task *task, const struct run_exit *exit, int64_t seen_us)
+/* Forgotten: what is told next is the last. */
+static void *let_go(struct fake_executor *fake, struct task *task)
 {
 	void *run = task->run;
 
 	task->run = NULL;
 	TAILQ_REMOVE(&fake->held, task, held);
 	fake->count--;
-	fake->base.events->ended(run, exit, seen_us);
+	return run;
+}
+
+static void end(
+	struct fake_executor *fake, struct task *task, const struct run_exit *exit, int64_t seen_us)
+{
+	fake->base.events->ended(let_go(fake, task), exit, seen_us);
 }
 
 static int start(struct executor *executor, const char *run_dir, void *run)
@@ -85,18 +91,33 @@ static int start(struct executor *executor, const char *run_dir, void *run)
 	return 0;
 }
 
-static enum executor_found reattach(struct executor *executor, const char *run_dir, void *run)
+static int look(struct executor *executor, const char *run_dir, enum executor_found *ret)
 {
 	struct fake_executor *fake = container_of(executor, struct fake_executor, base);
 	const struct finding *finding;
 
+	if (fake->look_result < 0)
+		return fake->look_result;
 	SLIST_FOREACH(finding, &fake->findings, entry)
 	if (!strcmp(finding->run_id, strrchr(run_dir, '/') + 1))
 		break;
-	if (!finding || finding->found == EXECUTOR_NEVER_STARTED)
-		return EXECUTOR_NEVER_STARTED;
+	*ret = finding ? finding->found : EXECUTOR_NEVER_STARTED;
+	return 0;
+}
+
+static int reattach(struct executor *executor, const char *run_dir, void *run)
+{
+	struct fake_executor *fake = container_of(executor, struct fake_executor, base);
+
+	if (fake->reattach_result < 0)
+		return fake->reattach_result;
 	hold(fake, run_dir, run);
-	return finding->found;
+	return 0;
+}
+
+static void lose(struct executor *executor, const char *run_dir, void *run)
+{
+	hold(container_of(executor, struct fake_executor, base), run_dir, run);
 }
 
 static int stop(struct executor *executor, void *run, const struct run_stop *why)
@@ -150,7 +171,7 @@ static void executor_free(struct executor *executor, void (*freed)(void *data), 
 struct executor *fake_executor_new(
 	uv_loop_t *loop, const struct executor_events *events, struct fake_executor **ret)
 {
-	static const struct executor_ops ops = { start, reattach, stop, executor_free };
+	static const struct executor_ops ops = { start, look, reattach, lose, stop, executor_free };
 	struct fake_executor *fake = NEW(struct fake_executor);
 
 	fake->base = (struct executor){ &ops, events };
@@ -166,6 +187,12 @@ void fake_executor_fail(struct fake_executor *fake, int start_result, int stop_r
 {
 	fake->start_result = start_result;
 	fake->stop_result = stop_result;
+}
+
+void fake_executor_fail_look(struct fake_executor *fake, int look_result, int reattach_result)
+{
+	fake->look_result = look_result;
+	fake->reattach_result = reattach_result;
 }
 
 void fake_executor_will_find(
@@ -195,6 +222,15 @@ void fake_executor_ended(struct fake_executor *fake, const char *run_id,
 
 	assert_non_null(task);
 	end(fake, task, exit, seen_us);
+}
+
+void fake_executor_not_started(struct fake_executor *fake, const char *run_id, int error)
+{
+	struct task *task = find_held(fake, run_id);
+
+	assert_non_null(task);
+	assert_false(task->told_started);
+	fake->base.events->not_started(let_go(fake, task), error, "no room");
 }
 
 static void on_tick(uv_timer_t *timer)

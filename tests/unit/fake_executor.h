@@ -23,7 +23,9 @@ struct executor *fake_executor_new(
 
 /* Results of the next calls of start and stop; 0: they work. */
 void fake_executor_fail(struct fake_executor *fake, int start_result, int stop_result);
-/* What reattach() will find; without a word it was never started. */
+/* The same of look and reattach. */
+void fake_executor_fail_look(struct fake_executor *fake, int look_result, int reattach_result);
+/* What look() will find; without a word it was never started. */
 void fake_executor_will_find(
 	struct fake_executor *fake, const char *run_id, enum executor_found found);
 
@@ -31,6 +33,7 @@ void fake_executor_started(struct fake_executor *fake, const char *run_id, int64
 /* exit NULL: lost. */
 void fake_executor_ended(struct fake_executor *fake, const char *run_id,
 	const struct run_exit *exit, int64_t seen_us);
+void fake_executor_not_started(struct fake_executor *fake, const char *run_id, int error);
 /* All runs, from now on, by timer; they end like this. */
 void fake_executor_go(struct fake_executor *fake, const struct run_exit *exit);
 

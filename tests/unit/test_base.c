@@ -215,6 +215,11 @@ static void a_configuration_is_read_by_table(void **state)
 	assert_int_equal(config.stop_grace_seconds, 120);
 	assert_int_equal(config.snapshot_max_bytes, INT64_C(1) << 30);
 	assert_int_equal(config.keep_work_days, 7);
+	assert_string_equal(config.cgroup_parent, "auto");
+	assert_int_equal(parse_config("cgroup_parent = /sys/fs/cgroup/a b/c\n", &config, &err), 0);
+	assert_string_equal(config.cgroup_parent, "/sys/fs/cgroup/a b/c");
+	assert_int_equal(parse_config("cgroup_parent = none", &config, &err), 0);
+	assert_string_equal(config.cgroup_parent, "none");
 	assert_int_equal(parse_config("stop_grace_seconds = 0", &config, &err), 0);
 	assert_int_equal(config.stop_grace_seconds, 0);
 }
@@ -222,7 +227,9 @@ static void a_configuration_is_read_by_table(void **state)
 static void a_bad_configuration_names_the_line_and_changes_nothing(void **state)
 {
 	static const char *const bad[] = { "\nmax_runs = 3", "\nmax_running_runs = 0",
-		"\nmax_running_runs = x", "\njust words", "\nlog_level = loud" };
+		"\nmax_running_runs = x", "\njust words", "\nlog_level = loud",
+		"\ncgroup_parent =", "\ncgroup_parent = some", "\ncgroup_parent = /",
+		"\ncgroup_parent = /a/../b" };
 	struct config config;
 
 	(void)state;

@@ -2,6 +2,7 @@
 /* test_finish - the blocking part of a run's end: verdict, artifacts, and what stays in the folder
  */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -83,14 +84,18 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* The result of the last. */
+static int result;
+
 static void finish(int exit_code)
 {
 	finish_release(&t.finish);
-	t.exit = (struct run_exit){ .exit_code = exit_code };
+	t.exit =
+		(struct run_exit){ .exit_code = exit_code, .oom_kills = -1, .disk_free_bytes = -1 };
 	t.finish = (struct finish){ .store = t.store,
 		.run_dir = t.run,
 		.facts = { .exit = exit_code == INT32_MIN ? NULL : &t.exit, .program = "prog" } };
-	finish_carry_out(&t.finish);
+	result = finish_carry_out(&t.finish);
 }
 
 static const struct verdict *verdict(void)
@@ -145,7 +150,7 @@ static void an_exit_code_comes_with_the_end_of_the_log(void **state)
 	finish(3);
 	assert_int_equal(verdict()->cause, RUN_CAUSE_USER_ERROR);
 	assert_int_equal(verdict()->exit_code, 3);
-	assert_non_null(strstr(verdict()->message, "code 3: last"));
+	assert_non_null(strstr(verdict()->message, "code 3; the last line of its log: \"last\""));
 	assert_non_null(strstr(verdict()->message, "first\nlast"));
 	assert_int_equal(t.finish.artifacts.count, 3);
 }
@@ -256,6 +261,7 @@ static void outputs_that_cannot_be_stored_are_a_warning_to_another_end(void **st
 	(void)state;
 	break_store();
 	finish(7);
+	assert_true(result < 0);
 	assert_int_equal(verdict()->cause, RUN_CAUSE_USER_ERROR);
 	assert_int_equal(verdict()->exit_code, 7);
 	assert_true(warned_of("could not be stored"));
@@ -268,10 +274,51 @@ static void a_folder_that_is_gone_is_an_output_error(void **state)
 	(void)state;
 	assert_int_equal(tree_remove(AT_FDCWD, t.run), 0);
 	finish(0);
+	assert_int_equal(result, -ENOENT);
 	assert_int_equal(verdict()->cause, RUN_CAUSE_OUTPUT_ERROR);
 	finish(2);
 	assert_int_equal(verdict()->cause, RUN_CAUSE_USER_ERROR);
 	assert_non_null(t.finish.warnings);
+}
+
+static void allow_descriptors(rlim_t count)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = count;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* However few there are: all outputs are stored, or it says that it wants for some; what was not
+ * stored is stored the next time. */
+static void want_of_descriptors_loses_no_output(void **state)
+{
+	struct rlimit enough;
+	bool fits = false;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+	for (rlim_t count = 3; !fits && count < 64; count++)
+		for (int exit_code = 0; exit_code < 2; exit_code++) {
+			tear_down(state);
+			set_up(state);
+			allow_descriptors(count);
+			finish(exit_code);
+			allow_descriptors(enough.rlim_cur);
+			fits = result == 0;
+			if (!fits) {
+				assert_int_equal(result, -EMFILE);
+				finish(exit_code);
+			}
+			assert_int_equal(result, 0);
+			assert_null(t.finish.warnings);
+			assert_int_equal(verdict()->cause,
+				exit_code ? RUN_CAUSE_USER_ERROR : RUN_CAUSE_NONE);
+			assert_int_equal(t.finish.artifacts.count, 3);
+			assert_artifact("outputs/model", "model");
+			assert_artifact("user_logs/std_log.txt", "first\nlast\n");
+		}
+	assert_true(fits);
 }
 
 /* ---- the folder afterwards ---- */
@@ -289,7 +336,7 @@ static void a_completed_runs_folder_goes(void **state)
 {
 	(void)state;
 	put_spent();
-	finish_clean_up(t.run, false);
+	assert_int_equal(finish_clean_up(t.run, false), 0);
 	assert_int_equal(access(t.run, F_OK), -1);
 	finish_clean_up(t.run, false); /* any number of times */
 }
@@ -299,14 +346,14 @@ static void another_keeps_work_and_log_and_no_secret(void **state)
 	(void)state;
 	put_spent();
 	for (int i = 0; i < 2; i++) {
-		finish_clean_up(t.run, true);
+		assert_int_equal(finish_clean_up(t.run, true), 0);
 		for (size_t j = 0; j < ARRAY_SIZE(spent); j++)
 			assert_false(exists(spent[j]));
 		assert_true(exists("work/train.py"));
 		assert_true(exists("work/outputs/model"));
 		assert_true(exists(RUN_DIR_LOG));
 	}
-	finish_clean_up("/none/such", true);
+	assert_int_equal(finish_clean_up("/none/such", true), -ENOENT);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -324,6 +371,7 @@ int main(void)
 		TEST(outputs_that_cannot_be_stored_turn_a_success_into_an_error),
 		TEST(outputs_that_cannot_be_stored_are_a_warning_to_another_end),
 		TEST(a_folder_that_is_gone_is_an_output_error),
+		TEST(want_of_descriptors_loses_no_output),
 		TEST(a_completed_runs_folder_goes),
 		TEST(another_keeps_work_and_log_and_no_secret),
 	};

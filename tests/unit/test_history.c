@@ -144,6 +144,7 @@ static struct run_record full_record(void)
 	record.interpreter_version = (char *)"3.11.2";
 	record.parent_run_id = (char *)"e_0_00000000";
 	record.boot_id = (char *)"b";
+	record.canceled_by = (char *)"ben";
 	pairs_set(&record.tags, "owner", "ana");
 	pairs_set(&record.tags, "a b'\"", "");
 	pairs_set(&record.properties, "azureml.git.branch", "main");
@@ -182,6 +183,7 @@ static void assert_records(const struct run_record *a, const struct run_record *
 		{ a->interpreter_version, b->interpreter_version },
 		{ a->parent_run_id, b->parent_run_id },
 		{ a->boot_id, b->boot_id },
+		{ a->canceled_by, b->canceled_by },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -732,18 +734,68 @@ static void expect_refused(struct fixture *f, const char *path, int code, const 
 	assert_int_not_equal(access(shm, F_OK), 0);
 }
 
+static int user_version(struct fixture *f)
+{
+	sqlite3_stmt *statement;
+	sqlite3 *db;
+	int version;
+
+	assert_int_equal(sqlite3_open(f->db, &db), SQLITE_OK);
+	assert_int_equal(
+		sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &statement, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+	version = sqlite3_column_int(statement, 0);
+	sqlite3_finalize(statement);
+	sqlite3_close(db);
+	return version;
+}
+
 static void newer_version_is_refused_untouched(void **state)
 {
 	struct fixture *f = *state;
+	_cleanup_(freep) char *back = NULL;
+	int mine;
 
 	assert_int_equal(insert(f, "a", "x", RUN_QUEUED), 0);
 	history_close(f->history);
 	f->history = NULL;
-	sabotage(f, "PRAGMA user_version = 99");
-	expect_refused(f, f->db, -EPROTONOSUPPORT, "newer version");
-	sabotage(f, "PRAGMA user_version = 1");
+	mine = user_version(f);
+	for (int version = mine + 1; version < 100; version += 50) {
+		_cleanup_(freep) char *newer = mem_printf("PRAGMA user_version = %d", version);
+
+		sabotage(f, newer);
+		expect_refused(f, f->db, -EPROTONOSUPPORT, "newer version");
+	}
+	back = mem_printf("PRAGMA user_version = %d", mine);
+	sabotage(f, back);
 	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
 	expect_list(f, (struct history_query){ 0 }, "a");
+}
+
+/* What version 2 added is taken away again. */
+static void version_1_is_brought_up_to_date(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(free_made) struct run_record record = full_record();
+	_cleanup_(run_record_release) struct run_record read = { 0 };
+
+	history_insert(f->history, &record, HISTORY_DURABLE, on_done, ask());
+	assert_int_equal(wait_last(f), 0);
+	history_close(f->history);
+	f->history = NULL;
+	sabotage(f, "ALTER TABLE runs DROP COLUMN canceled_by; PRAGMA user_version = 1");
+	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
+	assert_int_equal(user_version(f), 2);
+	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
+	record.canceled_by = NULL;
+	assert_records(&record, &read);
+	record.canceled_by = (char *)"ben";
+	history_update(f->history, &record, HISTORY_DURABLE, on_done, ask());
+	assert_int_equal(wait_last(f), 0);
+	reopen(f);
+	run_record_release(&read);
+	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
+	assert_records(&record, &read);
 }
 
 static void foreign_or_damaged_file_is_refused_untouched(void **state)
@@ -912,6 +964,7 @@ int main(void)
 		TEST(order_survives_the_deletion_of_the_newest),
 		TEST(empty_file_becomes_a_history),
 		TEST(newer_version_is_refused_untouched),
+		TEST(version_1_is_brought_up_to_date),
 		TEST(foreign_or_damaged_file_is_refused_untouched),
 		TEST(missing_folder_is_an_error_with_a_text),
 		TEST(nothing_told_done_is_lost_by_a_kill),

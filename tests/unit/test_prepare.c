@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_prepare - a run directory made ready: environment, arguments, work/, `launch` */
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -342,6 +343,41 @@ static void what_an_earlier_attempt_left_is_gone(void **state)
 	assert_true(S_ISREG(stat_of("work/train.py").st_mode));
 }
 
+static void allow_descriptors(rlim_t count)
+{
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	limit.rlim_cur = count;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+/* However few there are: it is laid out, or it says that it wants for some (and is not mistaken for
+ * a run that cannot be set up); the next attempt is none the worse. */
+static void want_of_descriptors_is_told_as_such(void **state)
+{
+	_cleanup_(freep) char *folder = path_join(t.source, "folder");
+	struct rlimit enough;
+	int r = -EMFILE;
+
+	(void)state;
+	assert_int_equal(mkdir(folder, 0755), 0);
+	put("folder/deep", "deep", 0644);
+	submit("\"script\": \"train.py\"");
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &enough), 0);
+	for (rlim_t count = 3; r < 0 && count < 64; count++) {
+		allow_descriptors(count);
+		r = try_prepare();
+		allow_descriptors(enough.rlim_cur);
+		if (r < 0)
+			assert_int_equal(r, -EMFILE);
+		if (r < 0)
+			assert_non_null(strstr(t.err.message, strerror(EMFILE)));
+		prepare();
+	}
+	assert_int_equal(r, 0);
+}
+
 static void special_folders_of_the_source_are_kept_and_made_writable(void **state)
 {
 	_cleanup_(freep) char *outputs = path_join(t.source, "outputs");
@@ -436,6 +472,7 @@ int main(void)
 		TEST(an_empty_environment_is_not_the_daemons),
 		TEST(the_folder_is_laid_out),
 		TEST(what_an_earlier_attempt_left_is_gone),
+		TEST(want_of_descriptors_is_told_as_such),
 		TEST(special_folders_of_the_source_are_kept_and_made_writable),
 		TEST(a_file_or_link_where_a_folder_goes_is_an_error_that_names_it),
 		TEST(a_folder_where_the_log_goes_is_an_error_that_names_it),

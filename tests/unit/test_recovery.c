@@ -1,73 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* test_recovery - what a new daemon makes of the runs and folders that it finds */
-#include "run_fixture.h"
+#include "recovery_fixture.h"
 
 #include "common/run_dir.h"
-
-static struct fixture f;
-static struct run_record base; /* of a run that was submitted once: definition and snapshot */
-
-static int set_up(void **state)
-{
-	_cleanup_(freep) char *run_id = NULL;
-
-	(void)state;
-	fixture_init(&f, 4);
-	fixture_open(&f);
-	run_id = submit(&f, NULL);
-	until_running(&f, run_id);
-	end_run(&f, run_id, 0);
-	until_over(&f, run_id);
-	assert_int_equal(run_manager_get(f.manager, run_id, &base), 0);
-	base.start_us = base.end_us = 0;
-	base.exit_code = -1;
-	base.used_known = false;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	fixture_close(&f);
-	fixture_release(&f);
-	run_record_release(&base);
-	return 0;
-}
-
-static const char other_boot[] = "00000000-0000-0000-0000-000000000000";
-
-/* A run as an earlier daemon left it in history, with its folder. */
-static void leave(const char *run_id, enum run_state state, bool same_boot, int64_t start_us)
-{
-	_cleanup_(freep) char *dir = mem_printf("%s/runs/%s", f.state, run_id);
-	struct run_record record;
-	char boot_id[37];
-
-	assert_int_equal(clock_boot_id(boot_id), 0);
-	run_record_copy(&base, &record);
-	mem_replace(&record.run_id, run_id);
-	record.state = state;
-	record.start_us = start_us;
-	if (state != RUN_QUEUED)
-		mem_replace(&record.boot_id, same_boot ? boot_id : other_boot);
-	history_insert(f.history, &record, HISTORY_SOON, NULL, NULL);
-	run_record_release(&record);
-	assert_int_equal(mkdir(dir, 0700), 0);
-}
-
-static void restart(void)
-{
-	fixture_close(&f);
-	fixture_start(&f);
-}
-
-static struct run_record stored(const char *run_id)
-{
-	struct run_record record;
-
-	assert_int_equal(history_get(f.history, run_id, &record), 0);
-	return record;
-}
 
 /* ---- every state, whatever is found of it, in this boot and in the next ---- */
 
@@ -89,7 +24,7 @@ static const struct left lefts[] = {
 /* The state that a run that had been started is in after recovery. */
 static enum run_state state_of_started(enum run_state state)
 {
-	return state == RUN_PREPARING ? RUN_STARTING : state;
+	return state == RUN_QUEUED || state == RUN_PREPARING ? RUN_STARTING : state;
 }
 
 static enum run_cause end_found(const char *run_id, enum executor_found found, bool stopped)
@@ -103,12 +38,12 @@ static enum run_cause end_found(const char *run_id, enum executor_found found, b
 	return stopped ? RUN_CAUSE_CANCELED_BY_USER : RUN_CAUSE_USER_ERROR;
 }
 
-static void assert_ends(const char *run_id, enum run_cause cause, bool same_boot, int starts)
+static void assert_ends(const char *run_id, enum run_cause cause, bool restarted, int starts)
 {
 	struct run_record record;
 
 	until_over(&f, run_id);
-	record = stored(run_id);
+	record = stored_record_of(&f, run_id);
 	assert_int_equal(record.cause, cause);
 	assert_int_equal(record.state, run_cause_state(cause));
 	assert_int_equal(fake_executor_starts(f.fake, run_id), starts);
@@ -116,7 +51,7 @@ static void assert_ends(const char *run_id, enum run_cause cause, bool same_boot
 	assert_int_equal(counts_of(&f).queued, 0);
 	if (cause == RUN_CAUSE_LOST) {
 		assert_int_equal(record.exit_code, -1);
-		assert_true(!strstr(record.error_message, "restarted") == same_boot);
+		assert_true(!strstr(record.error_message, "restarted") == !restarted);
 	}
 	run_record_release(&record);
 }
@@ -128,29 +63,34 @@ static void recover_one(const struct left *left, enum executor_found found, bool
 	bool canceled = left->state == RUN_CANCEL_REQUESTED;
 	bool again = left->state == RUN_QUEUED ||
 		     (same_boot && (left->state == RUN_PREPARING || left->state == RUN_STARTING));
+	bool unstarted = canceled && !left->start_us;
+	/* The folder tells nothing: whatever goes on of it is ended first. */
+	bool lost = found == EXECUTOR_NEVER_STARTED && same_boot && !again && !unstarted;
 	enum run_cause cause;
 
 	leave(run_id, left->state, same_boot, left->start_us);
 	restart();
 	fake_executor_will_find(f.fake, run_id, found);
 	assert_int_equal(run_manager_recover(f.manager, NULL), 1);
-	assert_int_equal(counts_of(&f).running,
-		left->state == RUN_QUEUED || found != EXECUTOR_NEVER_STARTED || again);
-	if (left->state != RUN_QUEUED && found != EXECUTOR_NEVER_STARTED) {
+	assert_int_equal(counts_of(&f).running, found != EXECUTOR_NEVER_STARTED || again || lost);
+	if (found != EXECUTOR_NEVER_STARTED) {
 		assert_state(&f, run_id, state_of_started(left->state));
 		/* One that lives is asked again; the others may be. */
 		assert_true(found != EXECUTOR_LIVES ||
 			    !canceled == !fake_executor_stops(f.fake, run_id));
 		cause = end_found(run_id, found, canceled);
-		assert_ends(run_id, cause, same_boot, 0);
+		/* Of one that was Queued the boot is not known, and none is claimed. */
+		assert_ends(run_id, cause, !same_boot && left->state != RUN_QUEUED, 0);
 	} else if (again) {
 		until_running(&f, run_id);
 		end_run(&f, run_id, 0);
-		assert_ends(run_id, RUN_CAUSE_NONE, same_boot, 1);
-	} else if (canceled && same_boot && !left->start_us) {
-		assert_ends(run_id, RUN_CAUSE_CANCELED_BY_USER, same_boot, 0);
+		assert_ends(run_id, RUN_CAUSE_NONE, false, 1);
+	} else if (same_boot && unstarted) {
+		assert_ends(run_id, RUN_CAUSE_CANCELED_BY_USER, false, 0);
 	} else {
-		assert_ends(run_id, RUN_CAUSE_LOST, same_boot, 0);
+		if (lost)
+			fake_executor_ended(f.fake, run_id, NULL, 0);
+		assert_ends(run_id, RUN_CAUSE_LOST, !same_boot, 0);
 	}
 }
 
@@ -368,8 +308,6 @@ static void ten_thousand_ended_and_two_hundred_live_ones_are_sorted_out_soon(voi
 	print_message("recovery: %lld ms\n", (long long)(clock_boot() - begin) / 1000);
 	assert_int_equal(counts_of(&f).running, 200);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {

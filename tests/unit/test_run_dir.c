@@ -48,7 +48,7 @@ static void launch_is_read_back(void **state)
 {
 	static char *argv[] = { "/bin/sh", "", "a=b", "two\nlines", "\xff\x01", "format=7", NULL };
 	static char *env[] = { "A=1", "A=2", "EMPTY=", "X=y=z\n", "no equals", NULL };
-	struct run_launch launch = { argv, env, "work dir", INT64_MAX, 0 };
+	struct run_launch launch = { argv, env, "work dir", "/sys/fs/cgroup/a b", INT64_MAX, 0 };
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	_cleanup_(run_launch_release) struct run_launch again = { 0 };
 
@@ -62,6 +62,7 @@ static void launch_is_read_back(void **state)
 	for (size_t i = 0; env[i]; i++)
 		assert_string_equal(again.env[i], env[i]);
 	assert_string_equal(again.cwd, "work dir");
+	assert_string_equal(again.cgroup, "/sys/fs/cgroup/a b");
 	assert_int_equal(again.limit_us, INT64_MAX);
 	assert_int_equal(again.grace_us, 0);
 }
@@ -78,6 +79,7 @@ static void launch_without_environment(void **state)
 	assert_int_equal(parse_launch(text.data, text.size, &again), 0);
 	assert_non_null(again.env);
 	assert_null(again.env[0]);
+	assert_null(again.cgroup);
 }
 
 static void launch_of_a_hundred_thousand_entries(void **state)
@@ -109,13 +111,21 @@ static void launch_needs_a_command_and_a_directory(void **state)
 	assert_null(launch.argv);
 }
 
-static void the_last_cwd_counts_and_nothing_leaks(void **state)
+static void the_last_one_counts_and_nothing_leaks(void **state)
 {
 	_cleanup_(run_launch_release) struct run_launch launch = { 0 };
+	_cleanup_(run_status_release) struct run_status status = { 0 };
 
 	(void)state;
-	assert_int_equal(parse_launch(BYTES("format=1\0cwd=a\0cwd=b\0arg=x\0"), &launch), 0);
+	assert_int_equal(
+		parse_launch(BYTES("format=1\0cwd=a\0cgroup=c\0cwd=b\0cgroup=d\0arg=x\0"), &launch),
+		0);
 	assert_string_equal(launch.cwd, "b");
+	assert_string_equal(launch.cgroup, "d");
+	assert_int_equal(
+		parse_status(BYTES("format=1\0cgroup=c\0supervisor_pid=1\0cgroup=d\0"), &status),
+		0);
+	assert_string_equal(status.cgroup, "d");
 }
 
 static void a_released_launch_is_empty(void **state)
@@ -144,7 +154,6 @@ static void what_is_no_record_is_refused(void **state)
 		{ BYTES("format=") },
 		{ BYTES("format=\0") },
 		{ BYTES("format=0\0why=1\0") },
-		{ BYTES("format=2\0why=1\0") },
 		{ BYTES("format=-1\0why=1\0") },
 		{ BYTES("format=1x\0why=1\0") },
 		{ BYTES("format=99999999999999999999\0why=1\0") },
@@ -178,6 +187,36 @@ static void what_is_no_record_is_refused(void **state)
 	}
 }
 
+/* Of a newer format nothing else is looked at: it may look like anything. */
+static void what_a_newer_build_wrote_is_told_apart(void **state)
+{
+	static const struct {
+		const char *data;
+		size_t size;
+	} newer[] = {
+		{ BYTES("format=2\0") },
+		{ BYTES("format=2\0why=1\0supervisor_pid=1\0cwd=w\0arg=x\0end=\0") },
+		{ BYTES("format=9223372036854775807\0{}") },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(newer); i++) {
+		struct run_stop stop = { .grace_us = 5 };
+		struct run_status status = { .child_pid = 5 };
+		struct run_exit exit = { .signal = 5 };
+		struct run_launch launch = { .limit_us = 5 };
+
+		assert_int_equal(parse_stop(newer[i].data, newer[i].size, &stop), -EPROTONOSUPPORT);
+		assert_int_equal(
+			parse_status(newer[i].data, newer[i].size, &status), -EPROTONOSUPPORT);
+		assert_int_equal(parse_exit(newer[i].data, newer[i].size, &exit), -EPROTONOSUPPORT);
+		assert_int_equal(
+			parse_launch(newer[i].data, newer[i].size, &launch), -EPROTONOSUPPORT);
+		assert_true(stop.grace_us == 5 && status.child_pid == 5 && exit.signal == 5 &&
+			    launch.limit_us == 5);
+	}
+}
+
 static void unknown_keys_are_skipped(void **state)
 {
 	struct run_stop stop;
@@ -208,10 +247,14 @@ static void every_prefix_of_a_record_is_safe(void **state)
 static void status_is_read_back(void **state)
 {
 	struct run_status status = {
-		.supervisor_pid = INT_MAX, .child_pid = 7, .start_us = INT64_MAX, .boot_id = BOOT
+		.supervisor_pid = INT_MAX,
+		.child_pid = 7,
+		.start_us = INT64_MAX,
+		.boot_id = BOOT,
+		.cgroup = "/sys/fs/cgroup/amlagent/r_1",
 	};
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	struct run_status again;
+	_cleanup_(run_status_release) struct run_status again = { 0 };
 
 	(void)state;
 	run_status_format(&status, &text);
@@ -220,6 +263,9 @@ static void status_is_read_back(void **state)
 	assert_int_equal(again.child_pid, 7);
 	assert_int_equal(again.start_us, INT64_MAX);
 	assert_string_equal(again.boot_id, BOOT);
+	assert_string_equal(again.cgroup, "/sys/fs/cgroup/amlagent/r_1");
+	run_status_release(&again);
+	assert_null(again.cgroup);
 }
 
 static void pids_that_would_mean_something_else_are_refused(void **state)
@@ -289,7 +335,7 @@ static void a_stop_needs_a_reason_that_exists(void **state)
 static void exit_is_read_back(void **state)
 {
 	const struct run_exit exit = { RUN_STOP_SHUTDOWN, -1, 64, 2, true, INT_MAX, 1, 2, 3, 4, 5,
-		6, 7, INT64_MAX };
+		6, 7, INT64_MAX, true, 8, 9 };
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct run_exit again;
 
@@ -313,6 +359,9 @@ static void exit_is_read_back(void **state)
 	assert_int_equal(again.user_us, 6);
 	assert_int_equal(again.system_us, 7);
 	assert_int_equal(again.peak_bytes, INT64_MAX);
+	assert_true(again.peak_of_all);
+	assert_int_equal(again.oom_kills, 8);
+	assert_int_equal(again.disk_free_bytes, 9);
 }
 
 static void an_exit_status_is_not_invented(void **state)
@@ -323,6 +372,10 @@ static void an_exit_status_is_not_invented(void **state)
 	/* Absent is not 0. */
 	assert_int_equal(parse_exit(BYTES("format=1\0end=\0"), &exit), 0);
 	assert_int_equal(exit.exit_code, -1);
+	/* As a supervisor of an older build wrote it: what it did not know is not known. */
+	assert_int_equal(exit.oom_kills, -1);
+	assert_int_equal(exit.disk_free_bytes, -1);
+	assert_false(exit.peak_of_all);
 	assert_int_equal(parse_exit(BYTES("format=1\0exit_code=0\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0end=\0exit_code=0\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0exit_code=256\0end=\0"), &exit), -EBADMSG);
@@ -330,6 +383,9 @@ static void an_exit_status_is_not_invented(void **state)
 	assert_int_equal(parse_exit(BYTES("format=1\0signal=129\0end=\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0stopped=4\0end=\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0oom=2\0end=\0"), &exit), -EBADMSG);
+	assert_int_equal(parse_exit(BYTES("format=1\0oom_kills=-2\0end=\0"), &exit), -EBADMSG);
+	assert_int_equal(
+		parse_exit(BYTES("format=1\0disk_free_bytes=-2\0end=\0"), &exit), -EBADMSG);
 }
 
 int main(void)
@@ -339,9 +395,10 @@ int main(void)
 		cmocka_unit_test(launch_without_environment),
 		cmocka_unit_test(launch_of_a_hundred_thousand_entries),
 		cmocka_unit_test(launch_needs_a_command_and_a_directory),
-		cmocka_unit_test(the_last_cwd_counts_and_nothing_leaks),
+		cmocka_unit_test(the_last_one_counts_and_nothing_leaks),
 		cmocka_unit_test(a_released_launch_is_empty),
 		cmocka_unit_test(what_is_no_record_is_refused),
+		cmocka_unit_test(what_a_newer_build_wrote_is_told_apart),
 		cmocka_unit_test(unknown_keys_are_skipped),
 		cmocka_unit_test(every_prefix_of_a_record_is_safe),
 		cmocka_unit_test(status_is_read_back),

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,8 +31,10 @@
 /* One run, and what was told of it. */
 struct told {
 	char *dir;
-	bool started, ended, lost;
+	bool started, ended, lost, not_started;
 	int64_t start_us, seen_us;
+	int error; /* not_started */
+	char reason[256];
 	struct run_exit exit;
 };
 
@@ -48,7 +51,7 @@ static void on_started(void *run, int64_t start_us)
 {
 	struct told *told = run;
 
-	assert_false(in_call || told->started || told->ended);
+	assert_false(in_call || told->started || told->ended || told->not_started);
 	told->started = true;
 	told->start_us = start_us;
 }
@@ -57,7 +60,7 @@ static void on_ended(void *run, const struct run_exit *exit, int64_t seen_us)
 {
 	struct told *told = run;
 
-	assert_false(in_call || told->ended);
+	assert_false(in_call || told->ended || told->not_started);
 	told->ended = true;
 	told->lost = !exit;
 	told->seen_us = seen_us;
@@ -65,7 +68,19 @@ static void on_ended(void *run, const struct run_exit *exit, int64_t seen_us)
 		told->exit = *exit;
 }
 
-static const struct executor_events events = { on_started, on_ended };
+static void on_not_started(void *run, int error, const char *reason)
+{
+	struct told *told = run;
+
+	assert_false(in_call || told->started || told->ended || told->not_started);
+	assert_true(error < 0);
+	assert_non_null(reason);
+	told->not_started = true;
+	told->error = error;
+	snprintf(told->reason, sizeof(told->reason), "%s", reason);
+}
+
+static const struct executor_events events = { on_started, on_ended, on_not_started };
 
 static void on_freed(void *data)
 {
@@ -168,7 +183,9 @@ static struct told *make_command(const char *argument, const char *script)
 {
 	const char *argv[] = { "/bin/sh", argument, script, NULL };
 	static char *env[] = { "PATH=/usr/bin:/bin", NULL };
-	struct run_launch launch = { (char **)argv, env, RUN_DIR_WORK, 0, 200000 };
+	struct run_launch launch = {
+		.argv = (char **)argv, .env = env, .cwd = RUN_DIR_WORK, .grace_us = 200000
+	};
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct told *told = make_run();
 
@@ -192,12 +209,25 @@ static int start(struct told *told)
 	return r;
 }
 
-static enum executor_found reattach(struct told *told)
+static enum executor_found look(const struct told *told)
 {
 	enum executor_found found;
 
 	in_call = true;
-	found = executor->ops->reattach(executor, told->dir, told);
+	assert_int_equal(executor->ops->look(executor, told->dir, &found), 0);
+	in_call = false;
+	return found;
+}
+
+/* Taken over, as recovery does it: looked at, and reattached when there is something. */
+static enum executor_found reattach(struct told *told)
+{
+	enum executor_found found = look(told);
+
+	if (found == EXECUTOR_NEVER_STARTED)
+		return found;
+	in_call = true;
+	assert_int_equal(executor->ops->reattach(executor, told->dir, told), 0);
 	in_call = false;
 	return found;
 }
@@ -415,11 +445,52 @@ static void a_supervisor_that_cannot_begin_leaves_its_reason(void **state)
 
 	(void)state;
 	assert_int_equal(start(run), 0);
-	turn_until(&run->ended);
-	assert_true(run->lost && !run->started);
-	assert_true(run->seen_us > 0);
+	turn_until(&run->not_started);
+	assert_non_null(strstr(run->reason, "cannot read launch"));
+	assert_int_equal(run->error, -ENOENT);
 	assert_int_equal(file_read(AT_FDCWD, log, 4096, &text), 0);
-	assert_non_null(strstr(text.data, "cannot read launch"));
+	assert_non_null(strstr(text.data, run->reason));
+	/* Forgotten, and its lock is free: it can be started again. */
+	assert_int_equal(stop(run, 0), -ESRCH);
+	assert_int_equal(look(run), EXECUTOR_NEVER_STARTED);
+}
+
+/* How a supervisor ended before it wrote `status`, and what is told of it. */
+static void why_it_did_not_begin_is_told(void **state)
+{
+	static const struct {
+		const char *script;
+		int error;
+	} ends[] = {
+		{ "#!/bin/sh\nexit 92\n", -ENOSPC },
+		{ "#!/bin/sh\nexit 88\n", -EMFILE },
+		{ "#!/bin/sh\nexit 186\n", -EDQUOT },
+		{ "#!/bin/sh\nexit 0\n", -EIO },
+		{ "#!/bin/sh\nexit 1\n", -EIO },
+		{ "#!/bin/sh\nexit 64\n", -EIO },
+		{ "#!/bin/sh\nexit 255\n", -EIO },
+		{ "#!/bin/sh\nkill -KILL $$\n", -EIO },
+		{ "#!/bin/sh\nkill -TERM $$\n", -EIO },
+		{ "#!/bin/sh\nkill -USR1 $$\n", -EIO },
+	};
+	_cleanup_(freep) char *path = path_join(top, "stand-in");
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++) {
+		_cleanup_(free_runp) struct told *run = make_script("exit 0");
+
+		assert_int_equal(file_replace(AT_FDCWD, path, ends[i].script,
+					 strlen(ends[i].script), 0700, FILE_NO_SYNC),
+			0);
+		free_executor();
+		make_executor(path);
+		assert_int_equal(start(run), 0);
+		turn_until(&run->not_started);
+		assert_int_equal(run->error, ends[i].error);
+		assert_true(run->reason[0]);
+		assert_int_equal(look(run), EXECUTOR_NEVER_STARTED);
+		assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+	}
 }
 
 static void what_was_run_before_is_not_run_again(void **state)
@@ -507,6 +578,68 @@ static void a_run_that_was_never_started(void **state)
 	assert_int_equal(stop(run, 0), -ESRCH);
 }
 
+static void descriptors_are(bool there)
+{
+	static rlim_t enough;
+	struct rlimit limit;
+
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	if (limit.rlim_cur)
+		enough = limit.rlim_cur;
+	limit.rlim_cur = there ? enough : 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void what_cannot_be_looked_at_is_an_error_and_no_answer(void **state)
+{
+	_cleanup_(free_runp) struct told *run = make_run();
+	enum executor_found found = EXECUTOR_FOUND_COUNT;
+
+	(void)state;
+	put_status(run, INT_MAX, 7);
+	descriptors_are(false);
+	assert_int_equal(executor->ops->look(executor, run->dir, &found), -EMFILE);
+	assert_int_equal(executor->ops->reattach(executor, run->dir, run), -EMFILE);
+	assert_int_equal(executor->ops->start(executor, run->dir, run), -EMFILE);
+	descriptors_are(true);
+	assert_int_equal(found, EXECUTOR_FOUND_COUNT);
+	uv_run(&loop, UV_RUN_ONCE);
+	assert_false(run->started || run->ended || run->not_started);
+	assert_int_equal(reattach(run), EXECUTOR_LOST);
+	turn_until(&run->ended);
+}
+
+static void what_a_newer_version_wrote_is_told_as_such(void **state)
+{
+	static const char newer[] = "format=2\0supervisor_pid=4\0child_pid=5\0start_us=6";
+	_cleanup_(free_runp) struct told *run = make_run();
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	enum executor_found found;
+
+	(void)state;
+	strbuf_add(&text, newer, sizeof(newer));
+	put(run, RUN_DIR_STATUS, &text);
+	assert_int_equal(executor->ops->look(executor, run->dir, &found), -EPROTONOSUPPORT);
+}
+
+/* The verdict has nowhere to be, but it has run: it is not started again. */
+static void a_run_whose_folder_is_removed_while_it_runs_is_lost(void **state)
+{
+	_cleanup_(free_runp) struct told *run =
+		make_script("echo $$ > ../../pid; while [ ! -e ../../go ]; do sleep 0.01; done");
+	_cleanup_(freep) char *go = path_join(top, "go");
+
+	(void)state;
+	assert_int_equal(start(run), 0);
+	turn_until(&run->started);
+	turn_until_there(run, "../pid");
+	assert_int_equal(tree_remove(AT_FDCWD, run->dir), 0);
+	assert_int_equal(close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+	turn_until(&run->ended);
+	assert_true(run->lost && !run->not_started);
+	assert_true(run->seen_us >= run->start_us);
+}
+
 static void a_lost_run_is_lost_and_its_pid_is_left_alone(void **state)
 {
 	_cleanup_(free_runp) struct told *run = make_run();
@@ -561,8 +694,9 @@ static void a_lock_that_is_released_without_status_or_exit(void **state)
 	assert_int_equal(reattach(run), EXECUTOR_LIVES);
 	uv_run(&loop, UV_RUN_ONCE);
 	lock = fd_close(lock);
-	turn_until(&run->ended);
-	assert_true(run->lost && !run->started);
+	turn_until(&run->not_started);
+	assert_false(run->ended || run->started);
+	assert_int_equal(run->error, -EIO);
 }
 
 static void a_start_while_another_runs_it_watches_that_one(void **state)
@@ -649,11 +783,15 @@ int main(void)
 		TEST(a_command_that_cannot_be_executed_never_started),
 		TEST(what_cannot_be_started_is_told_at_once),
 		TEST(a_supervisor_that_cannot_begin_leaves_its_reason),
+		TEST(why_it_did_not_begin_is_told),
 		TEST(what_was_run_before_is_not_run_again),
 		TEST(a_run_outlives_the_executor_and_is_found_again),
 		TEST(a_run_found_again_can_be_stopped),
 		TEST(a_run_that_ended_meanwhile),
 		TEST(a_run_that_was_never_started),
+		TEST(what_cannot_be_looked_at_is_an_error_and_no_answer),
+		TEST(what_a_newer_version_wrote_is_told_as_such),
+		TEST(a_run_whose_folder_is_removed_while_it_runs_is_lost),
 		TEST(a_lost_run_is_lost_and_its_pid_is_left_alone),
 		TEST(a_damaged_verdict_is_none),
 		TEST(a_held_lock_without_status_is_waited_for),

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* process - what /proc/PID/stat says, and the list of processes; see process.h */
-#include "supervisor/process.h"
+#include "common/process.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -11,7 +11,15 @@
 #include "common/cleanup.h"
 
 /* Fields after the name in brackets, from "state" on; proc(5). */
-enum { FIELD_STATE, FIELD_PARENT, FIELD_GROUP, FIELD_THREADS = 17, FIELD_START = 19, FIELD_COUNT };
+enum {
+	FIELD_STATE,
+	FIELD_PARENT,
+	FIELD_GROUP,
+	FIELD_SESSION,
+	FIELD_THREADS = 17,
+	FIELD_START = 19,
+	FIELD_COUNT
+};
 
 int process_open_list(void)
 {
@@ -44,6 +52,7 @@ int process_parse(const char *line, struct process *ret)
 		.pid = pid,
 		.parent = (pid_t)fields[FIELD_PARENT],
 		.group = (pid_t)fields[FIELD_GROUP],
+		.session = (pid_t)fields[FIELD_SESSION],
 		.alive = (state != 'Z' && state != 'X') || fields[FIELD_THREADS] > 1,
 		.start = (uint64_t)fields[FIELD_START],
 	};
@@ -102,7 +111,7 @@ static bool pid_of(const char *name, pid_t *ret)
  * listed. */
 int process_each(int proc_fd, bool (*found)(void *data, pid_t pid), void *data)
 {
-	static char buffer[2048] __attribute__((aligned(__alignof__(struct dirent64))));
+	char buffer[2048] __attribute__((aligned(__alignof__(struct dirent64))));
 	ssize_t size;
 
 	if (lseek(proc_fd, 0, SEEK_SET) < 0)

@@ -2,7 +2,8 @@
 /*
  * process - what /proc/PID/stat says, and the list of processes
  *
- * No heap. Errors: a negative errno; -ESRCH when there is no such process.
+ * No heap: part of the supervisor. Threads: any. Errors: a negative errno; -ESRCH when there is no
+ * such process.
  */
 #pragma once
 
@@ -14,12 +15,13 @@ struct process {
 	pid_t pid;
 	pid_t parent;
 	pid_t group;
+	pid_t session;
 	bool alive;     /* some thread of it: a zombie whose other threads go on is alive */
-	bool ours;      /* of the tree; set by tree.c */
+	bool ours;      /* of those the caller looks for; set by the caller alone */
 	uint64_t start; /* ticks since boot; with the pid it names the process */
 };
 
-/* /proc, for the other two; kept open by the caller. */
+/* /proc, for the others; the caller closes it. */
 int process_open_list(void);
 
 int process_read(int proc_fd, pid_t pid, struct process *ret);

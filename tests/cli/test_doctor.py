@@ -1,0 +1,769 @@
+# SPDX-License-Identifier: MIT
+"""amlctl doctor and amlagentd --check-state: every fault is made for real in a throw-away state folder, must be
+found, and nothing may be changed by looking."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pty
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "blackbox"))
+
+import harness  # noqa: E402
+
+pytestmark = pytest.mark.timeout(120)
+
+ROOT = os.geteuid() == 0
+NOBODY = 65534
+OUTPUTS = "import os\nos.makedirs('outputs', exist_ok=True)\nopen('outputs/model.bin', 'w').write({text!r} * 500)\n"
+
+
+def tree(folder):
+    """What no look may change: names, kinds, modes, sizes, times of the files and their bytes. The folder's own times
+    are left out: the trial of its file system makes a folder in it and removes it."""
+    found = {}
+    for base, folders, files in os.walk(folder):
+        for name in folders + files:
+            path = os.path.join(base, name)
+            info = os.lstat(path)
+            regular = os.path.isfile(path) and not os.path.islink(path)
+            with open(path if regular else os.devnull, "rb") as file:
+                content = hashlib.sha256(file.read()).hexdigest()
+            found[os.path.relpath(path, folder)] = (info.st_mode, info.st_uid, info.st_mtime_ns, content)
+    return found
+
+
+class Patient:
+    """A state folder with two runs that have ended, and no daemon."""
+
+    def __init__(self, daemon):
+        self.daemon = daemon
+        self.state = daemon.state
+        self.database = self.state / "history.db"
+
+    def blob(self, digest):
+        return self.state / "blobs" / "sha256" / digest[:2] / digest
+
+    def artifact(self, path="outputs/model.bin"):
+        """(run, blob) of one of them."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
+            query = "SELECT run_id, hex(digest) FROM artifacts JOIN runs USING (seq) WHERE path = ? ORDER BY seq"
+            run, digest = db.execute(query, (path.encode(),)).fetchone()
+        return run, self.blob(digest.lower())
+
+    def snapshot(self):
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as db:
+            run, snapshot = db.execute("SELECT run_id, snapshot_id FROM runs ORDER BY seq").fetchone()
+        return run, self.blob(snapshot.removeprefix("sha256:"))
+
+    def sql(self, *statements):
+        with contextlib.closing(sqlite3.connect(self.database)) as db, db:
+            for statement in statements:
+                db.execute(statement)
+
+    def doctor(self, *options, env=None, **more):
+        return self.daemon.amlctl(
+            "--state-dir", self.state, "--socket", self.daemon.socket, "doctor", *options, env=env, timeout=100, **more
+        )
+
+    def checks(self, *options, status, **more):
+        """{name: check} of `amlctl doctor -o json`, which must have changed nothing."""
+        before = tree(self.state)
+        done = self.doctor("-o", "json", *options, **more)
+        assert tree(self.state) == before
+        assert done.returncode == status, done
+        assert done.stderr == b"", done
+        answer = json.loads(done.stdout)
+        assert set(answer) == {"checks", "problems"}
+        for check in answer["checks"]:
+            assert set(check) == {"name", "result", "found", "advice"}, check
+            assert check["result"] in ("ok", "note", "problem") and check["found"], check
+            assert "\n" not in check["found"] + (check["advice"] or ""), check
+        assert answer["problems"] == sum(check["result"] == "problem" for check in answer["checks"])
+        assert (answer["problems"] > 0) == (status in (1, 125)), answer
+        return {check["name"]: check for check in answer["checks"]}
+
+    def problem(self, name, *words, others=(), options=()):
+        """The check of this name is the only one (beside others) that finds a problem, in these words."""
+        checks = self.checks(*options, status=1)
+        bad = {name for name, check in checks.items() if check["result"] == "problem"}
+        assert bad - set(others) == {name}, checks
+        for word in words:
+            assert word in checks[name]["found"], checks[name]
+        return checks[name]
+
+    def note(self, name, *words, **more):
+        checks = self.checks(status=0, **more)
+        assert checks[name]["result"] == "note", checks[name]
+        for word in words:
+            assert word in checks[name]["found"], checks[name]
+        return checks[name]
+
+    def check_state(self, *options):
+        return subprocess.run(
+            [harness.AMLAGENTD, "--check-state", "--state-dir", self.state, *options], capture_output=True, text=True,
+            timeout=60, env=self.daemon.env, stdin=subprocess.DEVNULL, cwd="/",
+        )
+
+    def findings(self, *options):
+        """All that --check-state tells of."""
+        before = tree(self.state)
+        done = self.check_state("-o", "json", *options)
+        assert tree(self.state) == before
+        assert done.stderr == "", done
+        report = json.loads(done.stdout)
+        assert done.returncode == (1 if report["problems"] else 0), done
+        assert report["problems"] == sum(finding["problem"] for finding in report["findings"])
+        return report, [finding for finding in report["findings"] if finding["problem"]]
+
+
+@pytest.fixture
+def ill():
+    """Daemons and mounts of a test, ended and undone."""
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def make_patient(stack, **options):
+    daemon = harness.Daemon(config={"stop_grace_seconds": 1, **options})
+    stack.callback(daemon.close)
+    daemon.start()
+    for text in ("first", "second"):
+        record = daemon.finish(OUTPUTS.format(text=text))
+        assert record["status"] == "Completed", record
+    assert daemon.terminate() == 0
+    return Patient(daemon)
+
+
+@pytest.fixture
+def patient(ill):
+    return make_patient(ill)
+
+
+# healthy ones
+
+
+def test_a_healthy_folder_has_no_problems(patient):
+    checks = patient.checks(status=0)
+    assert len(checks) >= 14
+    assert "2 runs" in checks["database"]["found"] and checks["database"]["result"] == "ok"
+    assert checks["blobs"]["result"] == "ok" and "0 (0 B) that no run refers to" in checks["blobs"]["found"]
+    assert checks["socket"]["result"] == "note"
+    report, problems = patient.findings()
+    assert not problems and report["blobs"]["compared"] == report["blobs"]["count"] > 3
+    assert report["database"]["runs"] == 2 and report["database"]["newest_run_utc"] and not report["in_use"]
+
+
+def test_a_table_for_people_ends_with_a_summary(patient):
+    before = tree(patient.state)
+    lines = patient.doctor().stdout.decode().splitlines()
+    assert tree(patient.state) == before
+    assert lines[-1] == "no problems found"
+    starts = {line.split("  ")[0] for line in lines if line and line[0] != " "}
+    assert {"programs", "state folder", "database", "blobs"} <= starts
+    words = {line[line.index("  "):].split()[0] for line in lines[:-1] if line[0] != " "}
+    assert words <= {"OK", "note"} and "OK" in words
+    assert not [line for line in lines if harness.ESCAPE.decode() in line]
+    patient.artifact()[1].unlink()
+    done = patient.doctor()
+    assert done.returncode == 1 and done.stdout.decode().splitlines()[-1] == "1 problem"
+    assert "PROBLEM" in done.stdout.decode() and "    -> " in done.stdout.decode()
+
+
+def test_on_a_terminal_lines_fit_and_have_colour(patient):
+    main, other = pty.openpty()
+    os.set_inheritable(other, True)
+    subprocess.run(["stty", "cols", "90"], stdin=other, check=True, timeout=20)
+    process = patient.daemon.popen(
+        "--state-dir", patient.state, "doctor", stdout=other, stderr=other, env={"TERM": "xterm"}
+    )
+    os.close(other)
+    text = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while piece := os.read(main, 65536):
+            text += piece
+    os.close(main)
+    assert process.wait(60) == 0
+    plain = text.decode().replace("\033[32m", "").replace("\033[33m", "").replace("\033[0m", "").replace("\r", "")
+    assert "\033[32mOK\033[0m" in text.decode() and "\033" not in plain, text
+    assert max(map(len, plain.splitlines())) <= 90, plain
+
+
+def test_a_folder_that_is_not_there_yet_is_fine(ill, scratch_state):
+    patient = scratch_state
+    checks = patient.checks(status=0)
+    assert "not there yet" in checks["state folder"]["found"]
+    done = patient.check_state()
+    assert done.returncode == 0 and "not there yet" in done.stdout and not patient.state.exists()
+
+
+@pytest.fixture
+def scratch_state(ill):
+    """A state folder that is not there."""
+    daemon = harness.Daemon()
+    ill.callback(daemon.close)
+    daemon.state.rmdir()
+    return Patient(daemon)
+
+
+def test_a_daemon_that_was_killed_leaves_no_problem_and_its_log_is_not_touched(patient):
+    patient.daemon.start()
+    patient.daemon.finish(OUTPUTS.format(text="third"))
+    patient.daemon.kill()
+    assert (patient.state / "history.db-wal").stat().st_size > 0
+    report, problems = patient.findings()
+    assert not problems and report["database"]["runs"] == 3  # the third is in the log alone
+    patient.checks(status=0)
+    (patient.state / "history.db-shm").unlink()
+    report, problems = patient.findings()
+    assert not problems and report["database"]["runs"] == 3
+    assert not (patient.state / "history.db-shm").exists()
+
+
+def test_a_running_daemon_under_load_has_no_problems(patient):
+    daemon = patient.daemon.start()
+    gate = harness.Gate(daemon.root, "end")
+    done = threading.Event()
+    failures = []
+
+    def submit():
+        source = str(daemon.source(OUTPUTS.format(text="load")))
+        try:
+            while not done.is_set():
+                run = daemon.submit(source_directory=source)
+                record = daemon.ended(run)
+                assert record["status"] == "Completed", record
+                assert daemon.api("DELETE", f"/v1/runs/{run}").status < 300
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=submit) for _ in range(3)]
+    long = daemon.submit({"main.py": f"import gate\n{gate.code}\n", "gate.py": harness.GATE_MODULE})
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(6):
+            answer = patient.doctor("-o", "json")
+            assert answer.returncode == 0, answer
+            report = json.loads(patient.check_state("-o", "json").stdout)
+            assert report["in_use"] and not report["problems"], report
+            assert report["database"]["live_runs"] >= 1
+    finally:
+        done.set()
+        gate.open()
+        for thread in threads:
+            thread.join(60)
+    assert not failures
+    assert daemon.ended(long)["status"] == "Completed"
+    checks = {check["name"]: check for check in json.loads(patient.doctor("-o", "json").stdout)["checks"]}
+    assert checks["socket"]["result"] == "ok" and f"pid {daemon.process.pid}" in checks["socket"]["found"]
+    assert "the daemon that runs" in checks["programs"]["found"]
+
+
+# the database
+
+
+def test_a_damaged_page_is_found(patient):
+    with contextlib.closing(sqlite3.connect(patient.database)) as db:
+        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'runs_by_state'").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+    with open(patient.database, "r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    check = patient.problem("database")
+    assert ".recover" in check["advice"] and "backup" in check["advice"]
+
+
+def test_a_database_whose_head_is_gone_is_found(patient):
+    with open(patient.database, "r+b") as file:
+        file.write(b"\0" * 100)
+    patient.problem("database", "is damaged")
+
+
+def test_a_database_that_was_cut_is_found(patient):
+    os.truncate(patient.database, patient.database.stat().st_size // 2)
+    patient.problem("database", others=["blobs"])
+
+
+def test_a_newer_format_is_found_and_its_blobs_are_still_read(patient):
+    run, blob = patient.artifact()
+    patient.sql("PRAGMA user_version = 99")
+    check = patient.problem("database", "newer version", "99")
+    assert "install that version again" in check["advice"]
+    flip(blob)
+    assert patient.problem("blobs", blob.name, "is damaged", others=["database"])
+
+
+def test_an_older_format_is_a_note(patient):
+    patient.sql("ALTER TABLE runs DROP COLUMN canceled_by", "PRAGMA user_version = 1")
+    patient.note("database", "older version", "format 1")
+
+
+def test_rows_that_belong_to_nothing_are_found(patient):
+    patient.sql("INSERT INTO tags VALUES (999, 'a', 'b')")
+    patient.problem("database", "a row of tags belongs to no row of runs")
+
+
+def test_an_unknown_state_is_found(patient):
+    patient.sql("UPDATE runs SET state = 'Levitating' WHERE seq = 1")
+    patient.problem("database", "state that this version does not know")
+
+
+def test_another_database_is_found(patient):
+    patient.database.unlink()
+    patient.sql("CREATE TABLE recipes (name TEXT)")
+    patient.problem("database", "no run history", others=["runs"])
+
+
+def test_a_missing_database_is_found_when_there_are_blobs(patient):
+    patient.database.unlink()
+    patient.problem("database", "history.db is missing")
+
+
+def test_a_change_that_was_interrupted_is_no_verdict_and_is_not_taken_back(patient):
+    """A rollback journal is hot: SQLite would have to write."""
+    script = (
+        "import os, sqlite3, sys\n"
+        "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
+        "for s in ('PRAGMA journal_mode = DELETE', 'PRAGMA cache_spill = 1', 'PRAGMA cache_size = 1',\n"
+        "          'BEGIN IMMEDIATE', 'CREATE TABLE x (a)'):\n"
+        "    db.execute(s)\n"
+        "for i in range(200):\n"
+        "    db.execute('INSERT INTO x VALUES (?)', ('y' * 4000,))\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([harness.PYTHON, "-c", script, patient.database], check=True, timeout=60)
+    assert (patient.state / "history.db-journal").stat().st_size > 0
+    before = tree(patient.state)
+    done = patient.check_state()
+    assert done.returncode == 125 and "was interrupted" in done.stderr, done
+    assert patient.check_state("-o", "json").returncode == 125
+    assert tree(patient.state) == before
+    checks = patient.checks(status=125)
+    assert "cannot look" in checks["database"]["found"]
+    with contextlib.closing(sqlite3.connect(patient.database)) as db:
+        db.execute("SELECT count(*) FROM runs").fetchone()  # which takes it back
+    assert patient.check_state().returncode == 0
+
+
+# blobs
+
+
+def flip(path):
+    """One bit of it, as a disk might."""
+    mode, times = path.stat().st_mode, path.stat()
+    path.chmod(0o600)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    path.chmod(mode)
+
+
+def test_a_flipped_bit_is_found_and_who_needs_it_is_named(patient):
+    run, blob = patient.artifact()
+    flip(blob)
+    check = patient.problem("blobs", blob.name, "is damaged", f"outputs/model.bin of run {run}")
+    assert "restore it" in check["advice"]
+    assert patient.checks("--quick", status=0)["blobs"]["found"].count("not read")
+
+
+def test_a_damaged_snapshot_is_found_without_reading_the_rest(patient):
+    run, blob = patient.snapshot()
+    flip(blob)
+    for options in ([], ["--quick"]):
+        report, problems = patient.findings(*options)
+        assert [problem["part"] for problem in problems] == ["blobs"], report
+        assert f"the snapshot of run {run}" in problems[0]["found"] and "is damaged" in problems[0]["found"]
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_missing_blob_is_found(patient, quick):
+    run, blob = patient.artifact()
+    blob.unlink()
+    _, problems = patient.findings(*["--quick"] * quick)
+    assert len(problems) == 1 and blob.name in problems[0]["found"] and "is missing" in problems[0]["found"]
+    assert run in problems[0]["found"]
+    patient.problem("blobs", "is missing")
+
+
+def test_a_missing_file_of_a_snapshot_is_found(patient):
+    with contextlib.closing(sqlite3.connect(f"file:{patient.database}?mode=ro", uri=True)) as db:
+        known = {digest.lower() for (digest,) in db.execute("SELECT hex(digest) FROM artifacts")}
+        known |= {s.removeprefix("sha256:") for (s,) in db.execute("SELECT snapshot_id FROM runs")}
+    sources = [path for path in patient.state.glob("blobs/sha256/*/*") if path.name not in known]
+    assert len(sources) == 2
+    sources[0].unlink()
+    patient.problem("blobs", "main.py in the snapshot of run", "is missing")
+
+
+def test_a_missing_snapshot_is_found(patient):
+    run, blob = patient.snapshot()
+    blob.unlink()
+    patient.problem("blobs", f"the snapshot of run {run}", "is missing")
+
+
+def test_a_blob_that_was_cut_is_found_without_reading(patient):
+    run, blob = patient.artifact()
+    blob.chmod(0o644)
+    os.truncate(blob, 10)
+    blob.chmod(0o444)
+    _, problems = patient.findings("--quick")
+    assert len(problems) == 1 and "has not the size" in problems[0]["found"]
+    patient.problem("blobs", "is damaged")
+
+
+def test_all_blobs_gone_is_one_readable_report(patient):
+    shutil.rmtree(patient.state / "blobs")
+    report, problems = patient.findings()
+    assert len(problems) >= 4 and all("is missing" in problem["found"] for problem in problems)
+
+
+def test_a_damaged_blob_that_nobody_needs_is_found(patient):
+    content = b"nobody's"
+    blob = patient.blob(hashlib.sha256(content).hexdigest())
+    blob.write_bytes(content)
+    blob.chmod(0o444)
+    report, problems = patient.findings()
+    assert not problems and report["blobs"]["unreferenced"] == 1 and report["blobs"]["unreferenced_bytes"] == 8
+    flip(blob)
+    assert "no run refers to it" in patient.problem("blobs", blob.name, "is damaged")["found"]
+
+
+def test_a_blob_that_its_owner_may_not_read_is_found(patient):
+    _, blob = patient.artifact()
+    blob.chmod(0o000)
+    for options in ([], ["--quick"]):
+        _, problems = patient.findings(*options)
+        assert problems and "cannot be read" in problems[0]["found"] and blob.name in problems[0]["found"]
+
+
+def test_what_does_no_harm_in_the_store_is_a_note(patient):
+    _, blob = patient.artifact()
+    blob.chmod(0o644)
+    patient.note("blobs", "can be written to")
+    blob.chmod(0o444)
+    (patient.state / "blobs/sha256/ab/README").write_text("what is this?")
+    patient.note("blobs", "ab/README is no blob")
+    (patient.state / "blobs/sha256/ab/README").unlink()
+    (patient.state / "blobs/tmp/7").write_bytes(b"half")
+    patient.note("blobs", "blobs/tmp")
+
+
+def test_many_faults_are_counted_and_a_few_named(patient):
+    digests = [hashlib.sha256(b"%d" % i).hexdigest() for i in range(120)]
+    for digest in digests:
+        patient.blob(digest).write_bytes(b"not that")
+    done = patient.check_state()
+    assert done.returncode == 1 and done.stdout.count("PROBLEM") <= 60
+    assert "more of blobs" in done.stdout and done.stdout.splitlines()[-1] == "120 problems"
+
+
+# run folders
+
+
+def test_a_live_run_without_its_folder_is_found(ill):
+    patient = make_patient(ill, max_running_runs=1)
+    daemon = patient.daemon.start()
+    gate = harness.Gate(daemon.root, "end")
+    first = daemon.submit({"main.py": f"import gate\n{gate.code}\n", "gate.py": harness.GATE_MODULE})
+    daemon.running(first)
+    second = daemon.submit()
+    daemon.kill()
+    try:
+        report, problems = patient.findings()
+        assert not problems and report["database"]["live_runs"] == 2
+        shutil.rmtree(patient.state / "runs" / second)
+        patient.problem("runs", f"run {second} is Queued and has no folder")
+    finally:
+        gate.open()
+        harness.wait_for(lambda: not harness.processes_below(daemon.root), "the run has ended")
+
+
+def test_the_folder_of_a_run_that_history_does_not_know_is_found(patient):
+    folder = patient.state / "runs" / "exp_1700000000_deadbeef"
+    folder.mkdir()
+    patient.note("runs", "not accepted")
+    (folder / "launch").write_bytes(b"format=1\0")
+    patient.problem("runs", "exp_1700000000_deadbeef", "not in history")
+
+
+# the state folder
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701])
+def test_a_folder_that_others_may_look_into_is_found(patient, mode):
+    patient.state.chmod(mode)
+    assert "chmod 700" in patient.problem("state folder", f"mode {mode:04o}")["advice"]
+
+
+def test_a_file_in_place_of_the_folder_is_found(scratch_state):
+    scratch_state.state.write_text("")
+    done = scratch_state.doctor("-o", "json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and "is not a folder" in checks["state folder"]["found"]
+    assert scratch_state.check_state().returncode == 125
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to be two users")
+def test_another_users_folder_is_found_and_not_looked_into(ill):
+    top = Path(tempfile.mkdtemp(prefix="doctor-", dir="/var/tmp"))  # that every user can reach
+    ill.callback(shutil.rmtree, top)
+    top.chmod(0o755)
+    patient = make_patient(ill)
+    patient.state = Path(shutil.copytree(patient.state, top / "state"))
+    env = {name: str(top) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")}
+    done = patient.doctor("-o", "json", user=NOBODY, cwd="/", env=env)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1, done
+    assert "belongs to uid 0" in checks["state folder"]["found"]
+    assert "cannot look" in checks["database"]["found"]
+    os.chown(patient.state, NOBODY, NOBODY)
+    patient.note("state folder", f"belongs to uid {NOBODY}")
+
+
+@contextlib.contextmanager
+def mounted(target, *arguments):
+    subprocess.run(["mount", *arguments, str(target)], check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(target)], check=True, timeout=20)
+
+
+def patient_on(stack, *mount):
+    """A state folder that is a mount of its own."""
+
+    daemon = harness.Daemon(config={"stop_grace_seconds": 1})
+    stack.callback(daemon.close)
+    stack.enter_context(mounted(daemon.state, *mount))
+    daemon.state.chmod(0o700)
+    daemon.start()
+    assert daemon.finish(OUTPUTS.format(text="first"))["status"] == "Completed"
+    assert daemon.terminate() == 0
+    return Patient(daemon)
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount")
+def test_a_folder_in_memory_is_found(ill):
+    patient = patient_on(ill, "-t", "tmpfs", "-o", "size=2g", "none")
+    check = patient.problem("state folder", "on tmpfs", "lost at the next reboot")
+    assert "--state-dir" in check["advice"]
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount")
+def test_a_full_folder_is_found_and_can_still_be_looked_into(ill):
+    patient = patient_on(ill, "-t", "tmpfs", "-o", "size=24m", "none")
+    with open(patient.state / "ballast", "wb") as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 65536):
+            file.flush()
+    check = patient.problem("free space", "only ", others=["state folder", "file system"])
+    assert "make room" in check["advice"]
+    checks = patient.checks(status=1)
+    assert checks["database"]["result"] == checks["blobs"]["result"] == "ok"
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount")
+def test_no_inodes_left_is_found(ill):
+    patient = patient_on(ill, "-t", "tmpfs", "-o", "size=2g,nr_inodes=2000", "none")
+    with contextlib.suppress(OSError):
+        for i in range(2000):
+            (patient.state / f"ballast{i}").touch()
+    patient.problem("free space", "inodes", others=["state folder", "file system"])
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount")
+def test_a_read_only_folder_is_found(patient, ill):
+    ill.enter_context(mounted(patient.state, "--bind", str(patient.state)))
+    subprocess.run(["mount", "-o", "remount,bind,ro", str(patient.state)], check=True, timeout=20)
+    check = patient.problem("state folder", "cannot be written to", others=["file system"])
+    assert "read-only" in check["advice"]
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to mount")
+def test_a_containers_layer_is_a_note(ill):
+    daemon = harness.Daemon()
+    ill.callback(daemon.close)
+    for name in ("lower", "upper", "work"):
+        (daemon.root / name).mkdir()
+    layers = ",".join(f"{name}dir={daemon.root / name}" for name in ("lower", "upper", "work"))
+    ill.enter_context(mounted(daemon.state, "-t", "overlay", "-o", layers, "none"))
+    daemon.state.chmod(0o700)
+    Patient(daemon).note("state folder", "on overlay")
+
+
+# programs, configuration, socket, machine
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """install("amlagentd", ...): a folder with amlctl and links to these; a text is a script."""
+
+    def install(*names, **scripts):
+        shutil.copy(harness.AMLCTL, tmp_path / "amlctl")
+        for name in names:
+            shutil.copy(harness.BUILD / name, tmp_path / name)
+        for name, text in scripts.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+            (tmp_path / name).chmod(0o755)
+        return str(tmp_path / "amlctl")
+
+    return install
+
+
+def doctor_of(amlctl, patient, env=None):
+    done = subprocess.run(
+        [amlctl, "--state-dir", patient.state, "doctor", "-o", "json"], capture_output=True, timeout=60, cwd="/",
+        env={**patient.daemon.env, **(env or {})}, stdin=subprocess.DEVNULL,
+    )
+    return done.returncode, {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+INSTALLED = any(Path(prefix, "libexec/amlagent").exists() for prefix in ("/usr", "/usr/local"))
+
+
+@pytest.mark.skipif(INSTALLED, reason="amlagent is installed here")
+def test_programs_that_are_missing_are_found(patient, installed):
+    status, checks = doctor_of(installed(), patient)
+    assert status == 1 and "amlagentd is not found" in checks["programs"]["found"]
+    assert "cannot look" in checks["database"]["found"]
+    status, checks = doctor_of(installed("amlagentd"), patient)
+    assert status == 1 and "amlagent-supervisor is not found" in checks["programs"]["found"]
+    status, checks = doctor_of(installed("amlagentd", "amlagent-supervisor"), patient)
+    assert status == 0 and "git" in checks["programs"]["found"] and checks["programs"]["result"] == "note"
+
+
+def test_programs_of_two_versions_are_a_note(patient, installed):
+    real = f"test \"$1\" = --version && echo amlagentd 9.8.7 || exec {harness.AMLAGENTD} \"$@\""
+    status, checks = doctor_of(installed("amlagent-supervisor", "amlagent-git-info", amlagentd=real), patient)
+    assert status == 0 and checks["programs"]["result"] == "note" and "9.8.7" in checks["programs"]["found"]
+
+
+def test_a_daemon_that_cannot_be_started_is_found(patient, installed):
+    broken = "echo amlagentd: error while loading shared libraries >&2; exit 127"
+    status, checks = doctor_of(installed("amlagent-supervisor", amlagentd=broken), patient)
+    assert status == 1 and "does not run" in checks["programs"]["found"]
+
+
+def test_a_look_that_fails_is_no_verdict(patient, installed):
+    version = f'test "$1" = --version && exec {harness.AMLAGENTD} --version'
+    blind = f'{version}\necho \'{{"error": "the disk is asleep"}}\'\nexit 125'
+    programs = installed("amlagent-supervisor", "amlagent-git-info", amlagentd=blind)
+    status, checks = doctor_of(programs, patient)
+    assert status == 125 and "the disk is asleep" in checks["database"]["found"]
+
+
+def test_a_wrong_configuration_is_found(patient):
+    config = patient.daemon.root / "wrong.conf"
+    config.write_text("max_running_runs = many\n")
+    assert "wrong.conf:1" in patient.problem("configuration", options=["--config", config])["found"]
+
+
+def test_a_file_in_place_of_the_socket_is_found(patient):
+    Path(patient.daemon.socket).unlink()
+    Path(patient.daemon.socket).write_text("")
+    patient.problem("socket", "in the place of the socket")
+
+
+def test_a_socket_folder_that_others_can_write_to_is_found(patient):
+    patient.daemon.root.chmod(0o777)
+    patient.problem("socket", "others can write to")
+
+
+def test_a_daemon_that_hangs_is_found(patient):
+    daemon = patient.daemon.start()
+    os.kill(daemon.process.pid, signal.SIGSTOP)
+    try:
+        done = patient.doctor("-o", "json")
+    finally:
+        os.kill(daemon.process.pid, signal.SIGCONT)
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and "does not answer within" in checks["socket"]["found"], done
+    assert checks["database"]["result"] == "ok", checks["database"]
+
+
+@pytest.mark.skipif(not ROOT, reason="needs root to be two users")
+def test_a_socket_of_another_user_is_found(patient):
+    daemon = patient.daemon.start()
+    for path in (daemon.root, daemon.state):
+        path.chmod(0o711)
+    os.chmod(daemon.socket, 0o666)
+    checks = {check["name"]: check for check in json.loads(patient.doctor("-o", "json").stdout)["checks"]}
+    assert "others can connect" in checks["socket"]["found"] and checks["socket"]["result"] == "note"
+    os.chown(daemon.socket, NOBODY, NOBODY)
+    done = patient.doctor("-o", "json")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and "another user" in checks["socket"]["found"]
+
+
+def test_a_daemon_of_another_state_folder_is_found(patient, ill):
+    other = harness.Daemon()
+    ill.callback(other.close)
+    other.start()
+    done = other.amlctl("--state-dir", patient.state, "--socket", other.socket, "doctor", "-o", "json", "--quick")
+    checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert done.returncode == 1 and str(other.state) in checks["socket"]["found"], checks["socket"]
+
+
+def test_without_a_python_there_is_a_note(patient):
+    patient.note("python", "neither python nor python3", env={"PATH": "/nonexistent"})
+    folder = patient.daemon.root / "bin"
+    harness.write_tree(folder, {"python": ("#!/bin/sh\nexit 1\n", 0o755)})
+    patient.note("python", "does not answer", env={"PATH": str(folder)})
+
+
+def test_a_clock_before_the_newest_run_is_found(patient):
+    patient.sql("UPDATE runs SET created_us = 32503680000000000")  # the year 3000
+    patient.problem("clock", "before the newest run", "3000-01-01")
+
+
+def test_few_open_files_are_a_note(patient):
+    limited = subprocess.run(
+        ["prlimit", "--nofile=256:256", harness.AMLCTL, "--state-dir", patient.state, "doctor", "-o", "json"],
+        capture_output=True, timeout=60, env=patient.daemon.env, stdin=subprocess.DEVNULL,
+    )
+    checks = {check["name"]: check for check in json.loads(limited.stdout)["checks"]}
+    assert limited.returncode == 0 and checks["limits"]["result"] == "note" and "256" in checks["limits"]["found"]
+
+
+# how it is asked
+
+
+def test_no_daemon_is_started_and_none_is_waited_for(patient):
+    Path(patient.daemon.socket).unlink()
+    patient.checks(status=0)
+    assert harness.processes_below(patient.state) == []
+    assert not Path(patient.daemon.socket).exists()
+
+
+def test_the_trial_of_the_file_system_leaves_nothing(patient):
+    before = sorted(os.listdir(patient.state))
+    checks = patient.checks(status=0)
+    assert checks["file system"]["result"] in ("ok", "note") and sorted(os.listdir(patient.state)) == before
+
+
+@pytest.mark.parametrize("options, word", [
+    (["--quick"], "go with --check-state"), (["-o", "json"], "go with --check-state"),
+    (["--check-state", "-o", "yaml"], "yaml"), (["--check-state", "more"], "more"),
+])
+def test_wrong_usage_of_check_state_is_refused(options, word):
+    done = subprocess.run([harness.AMLAGENTD, *options], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and word in done.stderr, done
+
+
+@pytest.mark.parametrize("options", [["--chaos", "0"], ["--chaos", "x"], ["more"], ["-o", "yaml"]])
+def test_wrong_usage_of_doctor_is_refused(options):
+    done = subprocess.run([harness.AMLCTL, "doctor", *options], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 2 and done.stderr, done

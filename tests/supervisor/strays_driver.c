@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/* strays_driver - strays_kill() once, for test_supervisor.py: strays_driver RUN_DIR CGROUP [...] */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/cleanup.h"
+#include "runs/strays.h"
+
+#define RUNS_MAX 16
+
+/* Prints how many it found of each. CGROUP "-": none. */
+int main(int argc, char **argv)
+{
+	struct stray_run runs[RUNS_MAX] = { 0 };
+	size_t count = (size_t)(argc - 1) / 2;
+	int r;
+
+	if (argc % 2 == 0 || count > ARRAY_SIZE(runs))
+		return 2;
+	for (size_t i = 0; i < count; i++) {
+		const char *cgroup = argv[2 * i + 2];
+
+		runs[i].run_dir = argv[2 * i + 1];
+		runs[i].cgroup = strcmp(cgroup, "-") ? cgroup : NULL;
+	}
+	r = strays_kill(runs, count);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		printf("%d\n", runs[i].found);
+	if (r < 0)
+		fprintf(stderr, "strays_kill: %s\n", strerror(-r));
+	return r < 0;
+}
