@@ -115,7 +115,7 @@ struct run_exit {
 	int exit_code;             /* -1 when a signal ended it or it never ran */
 	int signal;                /* 0 when none */
 	int exec_errno;            /* the command could not be executed: a positive errno; else 0 */
-	bool oom; /* it died of SIGKILL while the kernel's out-of-memory killer was at work */
+	bool oom;      /* it died of SIGKILL while the kernel's out-of-memory killer was at work */
 	int leftovers; /* processes still there when the command had ended, stopped by us */
 	int64_t start_us;
 	int64_t end_us;  /* the command's end */

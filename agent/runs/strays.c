@@ -44,7 +44,7 @@ struct search {
 	int fresh;                /* how many this look has stopped */
 	pid_t group;              /* that had `group_signal` last: many members, one signal */
 	int group_signal;
-	int vanished; /* how many had ended before their environment could be read */
+	int vanished; /* how many could not be asked: ended meanwhile, or between two programs */
 };
 
 static void search_release(struct search *search)
@@ -233,6 +233,16 @@ static bool is_within_reach(const struct search *search, int processfd)
 	return search->user == 0 || (fstat(processfd, &st) == 0 && st.st_uid == search->user);
 }
 
+/* Between its old program and its new one a process shows neither arguments nor environment for a
+ * moment. Those that have thrown them away keep at least a name; the kernel's own are in no session. */
+static bool is_in_exec(const struct stray *stray, int processfd)
+{
+	_cleanup_(strbuf_release) struct strbuf arguments = STRBUF_INIT;
+
+	return stray->run == NOBODY && stray->process.session > 1 &&
+	       file_read(processfd, "cmdline", ENVIRONMENT_MAX, &arguments) == 0 && !arguments.size;
+}
+
 /* At once, not after the look: what forks and ends at full speed is gone by then. The directory
  * stays that of one process: what is read through it is of that one. */
 static void look_for_proof(struct search *search, struct stray *stray)
@@ -251,7 +261,7 @@ static void look_for_proof(struct search *search, struct stray *stray)
 		stray->run = run_of_environment(search, fd, &silent);
 	if (silent)
 		stray->run = run_of_threads(search, fd);
-	if (silent && has_ended(search, stray->process.pid))
+	if (silent && (has_ended(search, stray->process.pid) || is_in_exec(stray, fd)))
 		search->vanished++;
 	if (stray->run != NOBODY)
 		stop(search, stray);
