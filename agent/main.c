@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "agent.h"
-#include "check_state.h"
+#include "check/check_state.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"

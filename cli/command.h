@@ -64,5 +64,6 @@ extern const struct command cmd_download;
 extern const struct command cmd_snapshot;
 extern const struct command cmd_tag;
 extern const struct command cmd_delete;
+extern const struct command cmd_doctor;
 extern const struct command cmd_status;
 extern const struct command cmd_version;

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "cli/command.h"
-#include "cli/doctor.h"
 #include "cli/output.h"
 #include "common/mem.h"
 #include "common/strv.h"

@@ -14,13 +14,16 @@ MAY_USE = {
     "common": "",
     "supervisor": "common",
     "cli": "common",
+    "cli/chaos": "common cli",
+    "cli/doctor": "common cli cli/chaos",
     "agent/store": "common",
     "agent/history": "common",
     "agent/http": "common",
     "agent/capture": "common store",
     "agent/runs": "common store history capture",
     "agent/api": "common store history capture runs http",
-    "agent": "common store history capture runs http api",
+    "agent/check": "common store history",
+    "agent": "common store history capture runs http api check",
 }
 
 # Header -> the only places that may see it (a folder, or a file).
@@ -38,17 +41,17 @@ LIBRARIES = {
 def folder_of(path):
     """The folder in MAY_USE that a file belongs to; None for one that no rule knows."""
     parts = path.parts
-    name = "/".join(parts[:2]) if parts[0] == "agent" and len(parts) > 2 else parts[0]
+    name = "/".join(parts[:2]) if parts[0] in ("agent", "cli") and len(parts) > 2 else parts[0]
     return name if name in MAY_USE else None
 
 
 def faults_of(path, text):
     """Every include of the file that looks up, sideways, or at somebody else's library."""
     folder = folder_of(path)
-    own = folder.split("/")[-1]
+    own = folder.removeprefix("agent/")  # a root for includes
     allowed = {own, *MAY_USE[folder].split()}
     for number, line in enumerate(text.splitlines(), 1):
-        ours = re.match(r'#include "(\w+)/', line)
+        ours = re.match(r'#include "((?:cli/)?\w+)/', line)
         if ours and ours[1] not in allowed:
             yield f"{path}:{number}: {folder}/ may not include {ours[1]}/"
         library = re.match(r"#include <([\w/.]+)>", line)
