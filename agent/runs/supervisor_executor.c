@@ -17,6 +17,7 @@
 #include "runs/strays.h"
 #include "runs/supervisor_spawn.h"
 #include "runs/watch.h"
+#include "runs/work.h"
 
 /* What no event tells is looked at so often. */
 #define LOOK_MS 200
@@ -46,7 +47,8 @@ struct supervisor_executor {
 	struct watch *watch;
 	uv_timer_t timer;
 	TAILQ_HEAD(supervised_list, supervised) runs;
-	unsigned closing; /* handles that are to say so */
+	struct sweep *sweep; /* on its thread; NULL: none */
+	unsigned closing;    /* handles that are to say so */
 	void (*freed)(void *data);
 	void *freed_data;
 };
@@ -247,45 +249,82 @@ static void look_after(struct supervised *run)
 	by_stage[run->stage](run);
 }
 
-/* All at once, since each look goes over all processes. */
-static size_t list_lost(struct supervisor_executor *owner, struct stray_run *strays,
-	struct supervised **runs, size_t room)
-{
-	struct supervised *run;
-	size_t count = 0;
+/* ---- what is left of the lost ones: all at once, since each look goes over all processes ---- */
 
-	TAILQ_FOREACH(run, &owner->runs, all)
-	{
-		struct run_status status = { 0 };
-
-		if (run->stage != EXECUTOR_LOST || count == room)
-			continue;
-		run_folder_status(run->dirfd, &status);
-		runs[count] = run;
-		strays[count++] = (struct stray_run){
-			.run_dir = run->dir,
-			.cgroup = TAKE(status.cgroup),
-		};
-		run_status_release(&status);
-	}
-	return count;
-}
-
-/* The slot is free only when nothing of the run is left. */
-static void end_lost(struct supervisor_executor *owner)
-{
+struct sweep {
+	struct supervisor_executor *owner;
 	struct supervised *runs[LOST_MAX];
 	struct stray_run strays[LOST_MAX];
-	size_t count = list_lost(owner, strays, runs, LOST_MAX);
-	int r = count ? strays_kill(strays, count) : 0;
+	size_t count;
+	int result;
+	struct work work;
+};
 
-	for (size_t i = 0; i < count; i++) {
-		if (r == 0 && strays[i].found == 0)
-			end(runs[i], NULL, runs[i]->seen_us);
-		free((char *)(uintptr_t)strays[i].cgroup);
+static void sweep_add(struct sweep *sweep, struct supervised *run)
+{
+	struct run_status status = { 0 };
+
+	run_folder_status(run->dirfd, &status);
+	sweep->runs[sweep->count] = run;
+	sweep->strays[sweep->count].run_dir = mem_strdup(run->dir);
+	sweep->strays[sweep->count++].cgroup = mem_strdup(status.cgroup);
+	run_status_release(&status);
+}
+
+static void sweep_free(struct sweep *sweep)
+{
+	for (size_t i = 0; i < sweep->count; i++) {
+		free((char *)(uintptr_t)sweep->strays[i].run_dir);
+		free((char *)(uintptr_t)sweep->strays[i].cgroup);
 	}
-	if (count)
-		look_within(owner, STRAYS_MS);
+	free(sweep);
+}
+
+static void sweep_on_thread(struct work *work)
+{
+	struct sweep *sweep = container_of(work, struct sweep, work);
+
+	sweep->result = strays_kill(sweep->strays, sweep->count);
+}
+
+static void handle_closed(struct supervisor_executor *owner);
+
+/* The slot is free only when nothing of the run is left. */
+static void sweep_done(struct work *work)
+{
+	struct sweep *sweep = container_of(work, struct sweep, work);
+	struct supervisor_executor *owner = sweep->owner;
+
+	owner->sweep = NULL;
+	if (owner->closing) { /* the runs are forgotten */
+		sweep_free(sweep);
+		handle_closed(owner);
+		return;
+	}
+	for (size_t i = 0; i < sweep->count; i++)
+		if (sweep->result == 0 && sweep->strays[i].found == 0)
+			end(sweep->runs[i], NULL, sweep->runs[i]->seen_us);
+	sweep_free(sweep);
+	look_within(owner, STRAYS_MS);
+}
+
+static void end_lost(struct supervisor_executor *owner)
+{
+	struct supervised *run;
+	struct sweep *sweep = owner->sweep ? NULL : NEW(struct sweep);
+
+	if (!sweep)
+		return;
+	sweep->owner = owner;
+	TAILQ_FOREACH(run, &owner->runs, all)
+	if (run->stage == EXECUTOR_LOST && sweep->count < LOST_MAX)
+		sweep_add(sweep, run);
+	if (!sweep->count) {
+		sweep_free(sweep);
+		return;
+	}
+	owner->sweep = sweep;
+	work_queue(owner->loop, &sweep->work, sweep_on_thread, sweep_done);
 }
 
 /* Events are told from here: they may start other runs, which go to the end of the list, and end
@@ -471,7 +510,7 @@ static void executor_free(struct executor *executor, void (*freed)(void *data), 
 		supervised_free(run);
 	owner->freed = freed;
 	owner->freed_data = data;
-	owner->closing = 2;
+	owner->closing = 2 + (owner->sweep != NULL);
 	watch_free(owner->watch, on_watch_freed, owner);
 	uv_close((uv_handle_t *)&owner->timer, on_timer_closed);
 }

@@ -21,7 +21,9 @@ static uint64_t mix(uint64_t value)
 
 uint64_t chaos_draw(uint64_t seed, enum chaos_stream stream, int64_t number, uint64_t below)
 {
-	return mix(mix(mix(seed) ^ (uint64_t)stream) ^ (uint64_t)number) % below;
+	uint64_t bits = mix(mix(mix(seed) ^ (uint64_t)stream) ^ (uint64_t)number);
+
+	return below ? bits % below : 0;
 }
 
 size_t chaos_draw_weighted(uint64_t seed, enum chaos_stream stream, int64_t number,
@@ -34,7 +36,7 @@ size_t chaos_draw_weighted(uint64_t seed, enum chaos_stream stream, int64_t numb
 	for (size_t j = 0; j < count; j++)
 		sum += weights[j];
 	at = chaos_draw(seed, stream, number, sum);
-	while (at >= weights[i])
+	while (i < count && at >= weights[i])
 		at -= weights[i++];
 	return i;
 }

@@ -324,7 +324,7 @@ static const struct expected {
 
 static void same(const char *what, const char *got, const char *expected)
 {
-	if (!got != !expected || (got && strcmp(got, expected) != 0))
+	if (!got || !expected ? got != expected : strcmp(got, expected) != 0)
 		fail_msg("%s: \"%s\" is not \"%s\"", what, got ? got : "(null)",
 			expected ? expected : "(null)");
 }
