@@ -32,6 +32,7 @@
  */
 #define LOOK_PATIENCE 64
 #define WRITE_RETRY_SECONDS 1
+#define OOM_LEAST_KIB (64 << 10)
 
 enum state {
 	RUNNING,  /* the command runs */
@@ -156,14 +157,18 @@ static int64_t disk_free_bytes(void)
 	return (int64_t)(st.f_bavail * st.f_frsize);
 }
 
+/* Without a cgroup that counts, only the machine's own count is known: it is believed of a process
+ * that was large enough to be chosen. */
 static bool was_out_of_memory(const struct supervision *s)
 {
 	struct run_exit of_cgroup = { 0 };
+	struct rusage usage;
 
 	run_cgroup_take_evidence(&s->cgroup, &of_cgroup);
 	if (of_cgroup.oom_kills >= 0)
 		return of_cgroup.oom_kills > 0;
-	return s->oom_kills >= 0 && oom_kill_count() > s->oom_kills;
+	return getrusage(RUSAGE_CHILDREN, &usage) == 0 && usage.ru_maxrss >= OOM_LEAST_KIB &&
+	       s->oom_kills >= 0 && oom_kill_count() > s->oom_kills;
 }
 
 static void command_ended(struct supervision *s, const siginfo_t *info)

@@ -77,9 +77,10 @@ int log_follower_open(const struct log_follower_options *options, struct log_fol
 static ssize_t read_piece(struct log_follower *follower, char *to, size_t size)
 {
 	ssize_t n;
+	int r = open_log(follower);
 
-	if (open_log(follower) < 0)
-		return 0;
+	if (r < 0)
+		return r == -ENOENT ? 0 : r;
 	do
 		n = pread(follower->fd, to, size, (off_t)follower->options.offset);
 	while (n < 0 && errno == EINTR);

@@ -247,12 +247,19 @@ static int write_launch(const struct run_launch *launch, int dirfd)
 static int forget_attempt(int dirfd, struct error *err)
 {
 	static const char *const told[] = { RUN_DIR_STATUS, RUN_DIR_EXIT };
+	bool removed = false;
+	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(told); i++)
-		if (unlinkat(dirfd, told[i], 0) < 0 && errno != ENOENT)
-			return error_errno(
-				err, -errno, NULL, "cannot remove what an earlier attempt left");
-	return 0;
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(told); i++) {
+		if (unlinkat(dirfd, told[i], 0) == 0)
+			removed = true;
+		else if (errno != ENOENT)
+			r = -errno;
+	}
+	/* Back after a loss of power they would have it started a second time. */
+	if (r >= 0 && removed)
+		r = file_fsync(dirfd);
+	return r < 0 ? error_errno(err, r, NULL, "cannot remove what an earlier attempt left") : 0;
 }
 
 int prepare_carry_out(struct prepare *prepare, struct error *err)

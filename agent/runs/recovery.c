@@ -54,9 +54,7 @@ static void reattach(struct run_live *run)
 	run->rebooted = run->record.boot_id && !is_of_this_boot(run);
 	r = executor->ops->reattach(executor, run->dir, run);
 	if (r < 0) {
-		log_error("%s: cannot take it over: %s; trying again", run->record.run_id,
-			strerror(-r));
-		run_live_owe(run, OWED_RECOVERY);
+		run_live_owe(run, OWED_RECOVERY, "it cannot be taken over", r);
 		return;
 	}
 	run->in_executor = true;
@@ -99,10 +97,8 @@ void run_live_recover(struct run_live *run)
 		actions[recovery_plan(&run->record, found, is_of_this_boot(run))](run);
 		return;
 	}
-	log_error("%s: its folder cannot be looked at: %s; trying again", run->record.run_id,
-		strerror(-r));
 	run_live_take_slot(run); /* it may live */
-	run_live_owe(run, OWED_RECOVERY);
+	run_live_owe(run, OWED_RECOVERY, "its folder cannot be looked at", r);
 }
 
 bool run_live_is_recovered(struct run_live *run)

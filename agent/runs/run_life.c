@@ -51,19 +51,32 @@ static void clean_up(struct work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
 
-	/* What is left lies there until the next daemon sweeps. */
-	(void)finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
+	run->clean_result = finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
 }
 
+/* The submitter's environment is in there: it is not left until the next daemon sweeps. */
 static void clean_up_done(struct work *work)
 {
-	run_live_unpend(container_of(work, struct run_live, work));
+	struct run_live *run = container_of(work, struct run_live, work);
+	struct run_manager *manager = run->manager;
+
+	if (run->clean_result >= 0 || run->clean_result == -ENOENT || manager->stopping) {
+		run_live_unpend(run);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&manager->unclean, run, all);
+	run_live_owe(run, OWED_CLEAN_UP, "its folder cannot be cleaned up", run->clean_result);
+}
+
+void run_live_clean_up(struct run_live *run)
+{
+	work_queue(run->manager->options.loop, &run->work, clean_up, clean_up_done);
 }
 
 static void start_clean_up(struct run_live *run)
 {
-	run->pending++;
-	work_queue(run->manager->options.loop, &run->work, clean_up, clean_up_done);
+	run->pending++; /* until it is clean */
+	run_live_clean_up(run);
 }
 
 static void final_committed(void *data, int result);
@@ -80,9 +93,8 @@ static void final_committed(void *data, int result)
 	struct run_live *run = data;
 
 	if (result < 0) {
-		log_error("%s: its end cannot be written to history: %s; trying again",
-			run->record.run_id, strerror(-result));
-		run_live_owe(run, OWED_FINAL_COMMIT);
+		run_live_owe(
+			run, OWED_FINAL_COMMIT, "its end cannot be written to history", result);
 		run_live_unpend(run);
 		return;
 	}
@@ -202,9 +214,8 @@ static void prepare_committed(void *data, int result)
 
 	run->prepare_committed = result >= 0;
 	if (result < 0) {
-		log_error("%s: its start cannot be written to history: %s; trying again",
-			run->record.run_id, strerror(-result));
-		run_live_owe(run, OWED_PREPARE_COMMIT);
+		run_live_owe(
+			run, OWED_PREPARE_COMMIT, "its start cannot be written to history", result);
 	}
 	prepared(run);
 	run_live_unpend(run);
@@ -402,7 +413,7 @@ static void finish_done(struct work *work)
 		log_info("%s: its outputs wait for the next daemon", run->record.run_id);
 	} else if (waits_for_room(run)) {
 		run_live_warn_of_room(run, "storing its outputs", run->finish.result);
-		run_live_owe(run, OWED_OUTPUTS);
+		run_live_owe(run, OWED_OUTPUTS, NULL, 0);
 	} else {
 		end_with(run, &run->finish.verdict, run->finish.warnings);
 	}
@@ -412,7 +423,7 @@ static void finish_done(struct work *work)
 void run_live_collect_again(struct run_live *run)
 {
 	if (clock_boot() < run->collect_at_us)
-		run_live_owe(run, OWED_OUTPUTS);
+		run_live_owe(run, OWED_OUTPUTS, NULL, 0);
 	else
 		run_live_collect(run);
 }
@@ -451,11 +462,8 @@ void run_live_ask_to_stop(struct run_live *run)
 	struct executor *executor = run->manager->executor;
 	int r = run->in_executor ? executor->ops->stop(executor, run, &stop) : 0;
 
-	if (r == 0)
-		return;
-	log_error("%s: cannot ask its supervisor to stop: %s; trying again", run->record.run_id,
-		strerror(-r));
-	run_live_owe(run, OWED_STOP);
+	if (r < 0)
+		run_live_owe(run, OWED_STOP, "its supervisor cannot be asked to stop", r);
 }
 
 void run_live_cancel(struct run_live *run, const char *by)

@@ -34,6 +34,8 @@ struct run_live {
 	bool prepare_busy, prepare_committed;
 	unsigned start_failures; /* that were not for want of room */
 	unsigned owed;           /* bits of enum owed: what is to be tried again */
+	unsigned complained;     /* the same: of what the log has been told */
+	int clean_result;
 
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
@@ -61,6 +63,7 @@ enum owed {
 	OWED_STOP = 8,
 	OWED_OUTPUTS = 16,
 	OWED_RECOVERY = 32,
+	OWED_CLEAN_UP = 64,
 };
 
 TAILQ_HEAD(run_live_list, run_live);
@@ -72,7 +75,8 @@ struct run_manager {
 	char boot_id[37];
 	void *by_id; /* tsearch tree of struct run_live, k: record.run_id */
 	struct run_live_list all;
-	struct run_live_list queue; /* Queued, in the order of their turn */
+	struct run_live_list unclean; /* over, but for their folders: `all` links them here */
+	struct run_live_list queue;   /* Queued, in the order of their turn */
 	int64_t slots_used;
 	uv_timer_t retry;   /* runs while something is owed */
 	bool short_of_room; /* nothing is started until the retry */
@@ -109,6 +113,7 @@ void run_live_end_unstarted(struct run_live *run); /* one that was canceled */
 void run_live_cancel(struct run_live *run, const char *by);
 void run_live_take_slot(struct run_live *run);
 void run_live_give_slot(struct run_live *run);
+void run_live_clean_up(struct run_live *run); /* of one that is over */
 void run_live_commit_prepare(struct run_live *run);
 void run_live_commit_final(struct run_live *run);
 void run_live_ask_to_stop(struct run_live *run);
@@ -120,8 +125,8 @@ extern const struct executor_events run_life_events;
 /* run_owed.c */
 /* ENOSPC and the like: what may be there again in a while. */
 bool run_is_shortage(int error);
-/* To be tried again within a second. */
-void run_live_owe(struct run_live *run, enum owed what);
+/* To be tried again within a second. The log is told once what failed; doing NULL: it is not. */
+void run_live_owe(struct run_live *run, enum owed what, const char *doing, int error);
 void run_live_retry(struct run_live *run); /* all that is owed */
 /* A warning in the record, once. */
 void run_live_warn_of_room(struct run_live *run, const char *what, int error);

@@ -165,6 +165,7 @@ int run_manager_new(
 	manager->index_dir = path_join(options->state_dir, "index");
 	TAILQ_INIT(&manager->all);
 	TAILQ_INIT(&manager->queue);
+	TAILQ_INIT(&manager->unclean);
 	r = clock_boot_id(manager->boot_id);
 	if (r >= 0)
 		r = dir_make(manager->runs_dir, 0700);
@@ -224,6 +225,10 @@ void run_manager_free(struct run_manager *manager, void (*freed)(void *data), vo
 	/* It is freed after us, and knows runs that are no more. */
 	if (manager->executor)
 		manager->executor->events = &nobody_listens;
+	while ((run = TAILQ_FIRST(&manager->unclean))) {
+		TAILQ_REMOVE(&manager->unclean, run, all);
+		run_live_unpend(run);
+	}
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
 		if (run->pending)
@@ -432,6 +437,11 @@ static void drop_waiters(struct run_live *run)
 	}
 }
 
+static void stop_committed(void *data, int result)
+{
+	reply_send(data, result);
+}
+
 void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,
 	run_manager_done done, void *data)
 {
@@ -461,7 +471,12 @@ void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t b
 		return;
 	}
 	run_live_cancel(run, name);
-	reply_send(reply, 0);
+	/* Its supervisor knows, or history does, before anybody is told. */
+	if (run->owed & OWED_STOP)
+		history_update(manager->options.history, &run->record, HISTORY_DURABLE,
+			stop_committed, reply);
+	else
+		reply_send(reply, 0);
 }
 
 static void patched(void *data, int result)

@@ -27,6 +27,10 @@ static void on_retry(uv_timer_t *timer)
 	struct run_live *run, *next;
 
 	manager->short_of_room = false;
+	while ((run = TAILQ_FIRST(&manager->unclean))) {
+		TAILQ_REMOVE(&manager->unclean, run, all);
+		run_live_clean_up(run);
+	}
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
 		run_live_retry(run);
@@ -40,8 +44,13 @@ static void arm_retry(struct run_manager *manager)
 		uv_timer_start(&manager->retry, on_retry, RETRY_MS, 0);
 }
 
-void run_live_owe(struct run_live *run, enum owed what)
+void run_live_owe(struct run_live *run, enum owed what, const char *doing, int error)
 {
+	if (doing && !(run->complained & what)) {
+		run->complained |= what;
+		log_error("%s: %s: %s; trying again every second", run->record.run_id, doing,
+			strerror(-error));
+	}
 	run->owed |= what;
 	arm_retry(run->manager);
 }
@@ -65,7 +74,8 @@ static void queued_committed(void *data, int result)
 	struct run_live *run = data;
 
 	if (result < 0)
-		run_live_owe(run, OWED_QUEUE_COMMIT);
+		run_live_owe(run, OWED_QUEUE_COMMIT,
+			"that it is queued cannot be written to history", result);
 	run_live_unpend(run);
 }
 

@@ -44,6 +44,7 @@ struct search {
 	int fresh;                /* how many this look has stopped */
 	pid_t group;              /* that had `group_signal` last: many members, one signal */
 	int group_signal;
+	int wanting;  /* no descriptor or memory to look with: a negative errno; else 0 */
 	int vanished; /* how many could not be asked: ended meanwhile, or between two programs */
 };
 
@@ -100,23 +101,32 @@ static int run_of_entries(const struct search *search, const struct strbuf *envi
 	return NOBODY;
 }
 
+/* Who could not be looked at for want of descriptors or memory may be anybody. */
+static int note(struct search *search, int r)
+{
+	if (r == -EMFILE || r == -ENFILE || r == -ENOMEM)
+		search->wanting = r;
+	return r;
+}
+
 /* NOBODY, also when it says nothing of its environment; *ret_silent tells which. */
-static int run_of_environment(const struct search *search, int dirfd, bool *ret_silent)
+static int run_of_environment(struct search *search, int dirfd, bool *ret_silent)
 {
 	_cleanup_(strbuf_release) struct strbuf environment = STRBUF_INIT;
-	int r = file_read(dirfd, "environ", ENVIRONMENT_MAX, &environment);
+	int r = note(search, file_read(dirfd, "environ", ENVIRONMENT_MAX, &environment));
 
 	*ret_silent = r < 0 || !environment.size;
 	return *ret_silent ? NOBODY : run_of_entries(search, &environment);
 }
 
 /* The first thread of a process may have ended while others go on: they know its environment. */
-static int run_of_threads(const struct search *search, int processfd)
+static int run_of_threads(struct search *search, int processfd)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
 	int fd = openat(processfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int run = NOBODY;
 
+	note(search, fd < 0 ? -errno : 0);
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		fd_close(fd);
@@ -253,6 +263,7 @@ static void look_for_proof(struct search *search, struct stray *stray)
 	if (!stray->process.alive || stray->process.pid == search->self)
 		return;
 	fd = open_process(search, stray->process.pid);
+	note(search, fd < 0 ? -errno : 0);
 	stray->process.ours = fd >= 0 && is_within_reach(search, fd);
 	if (!stray->process.ours)
 		return;
@@ -274,7 +285,7 @@ static bool add(void *data, pid_t pid)
 	struct stray stray = { .run = NOBODY };
 	const struct stray *known = find(&search->before, pid);
 
-	if (process_read(search->proc_fd, pid, &stray.process) < 0) {
+	if (note(search, process_read(search->proc_fd, pid, &stray.process)) < 0) {
 		search->vanished++;
 		return true;
 	}
@@ -356,11 +367,11 @@ static int look(struct search *search)
 	search->before = search->now;
 	search->now = oldest;
 	search->now.used = 0;
-	search->fresh = search->vanished = 0;
+	search->fresh = search->vanished = search->wanting = 0;
 	search->group_signal = 0;
 	r = process_each(search->proc_fd, add, search);
-	if (r < 0 || !search->now.used)
-		return r;
+	if (r < 0 || search->wanting)
+		return r < 0 ? r : search->wanting;
 	/* The kernel lists by rising pid, but the numbers may start again at the end meanwhile. */
 	qsort(search->now.items, search->now.used, sizeof(*search->now.items), compare_pids);
 	prove_relatives(search);
@@ -398,6 +409,8 @@ static void end_cgroup(struct stray_run *run)
 	_cleanup_(closep) int fd = is_named_after(run) ? cgroup_open(run->cgroup) : -EBADF;
 	int populated;
 
+	if (fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM)
+		run->found++; /* it could not be looked into */
 	if (fd < 0)
 		return;
 	populated = cgroup_is_populated(fd);

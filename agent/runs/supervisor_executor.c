@@ -21,7 +21,9 @@
 
 /* What no event tells is looked at so often. */
 #define LOOK_MS 200
+/* Between two looks for what is left of lost runs; longer each time for one that does not die. */
 #define STRAYS_MS 10
+#define STRAYS_MAX_MS 1000
 #define LOST_MAX 64 /* at a time */
 
 struct supervised {
@@ -48,6 +50,7 @@ struct supervisor_executor {
 	uv_timer_t timer;
 	TAILQ_HEAD(supervised_list, supervised) runs;
 	struct sweep *sweep; /* on its thread; NULL: none */
+	uint64_t sweep_ms;   /* until the next one */
 	unsigned closing;    /* handles that are to say so */
 	void (*freed)(void *data);
 	void *freed_data;
@@ -161,7 +164,12 @@ static void look_at_status(struct supervised *run)
 {
 	_cleanup_(run_status_release) struct run_status status = { 0 };
 
-	if (run_folder_status(run->dirfd, &status) < 0)
+	int r = run_folder_status(run->dirfd, &status);
+
+	/* It is there and could not be read: no event will come again. */
+	if (r < 0 && r != -ENOENT && run->stage == EXECUTOR_LIVES)
+		look_within(run->owner, LOOK_MS);
+	if (r < 0)
 		return;
 	if (run->stage == EXECUTOR_LIVES)
 		attach(run, &status);
@@ -260,11 +268,14 @@ struct sweep {
 	struct work work;
 };
 
+/* One whose cgroup cannot be read just now has its turn later. */
 static void sweep_add(struct sweep *sweep, struct supervised *run)
 {
 	struct run_status status = { 0 };
+	int r = run_folder_status(run->dirfd, &status);
 
-	run_folder_status(run->dirfd, &status);
+	if (r < 0 && r != -ENOENT && r != -EBADMSG && run->dirfd >= 0)
+		return;
 	sweep->runs[sweep->count] = run;
 	sweep->strays[sweep->count].run_dir = mem_strdup(run->dir);
 	sweep->strays[sweep->count++].cgroup = mem_strdup(status.cgroup);
@@ -301,11 +312,22 @@ static void sweep_done(struct work *work)
 		handle_closed(owner);
 		return;
 	}
-	for (size_t i = 0; i < sweep->count; i++)
-		if (sweep->result == 0 && sweep->strays[i].found == 0)
-			end(sweep->runs[i], NULL, sweep->runs[i]->seen_us);
+	owner->sweep_ms *= 2;
+	for (size_t i = 0; i < sweep->count; i++) {
+		struct supervised *run = sweep->runs[i];
+
+		if (sweep->result == 0 && sweep->strays[i].found == 0) {
+			owner->sweep_ms = STRAYS_MS;
+			end(run, NULL, run->seen_us);
+		} else { /* the others have their turn first */
+			TAILQ_REMOVE(&owner->runs, run, all);
+			TAILQ_INSERT_TAIL(&owner->runs, run, all);
+		}
+	}
 	sweep_free(sweep);
-	look_within(owner, STRAYS_MS);
+	if (owner->sweep_ms > STRAYS_MAX_MS)
+		owner->sweep_ms = STRAYS_MAX_MS;
+	look_within(owner, owner->sweep_ms);
 }
 
 static void end_lost(struct supervisor_executor *owner)
@@ -321,6 +343,7 @@ static void end_lost(struct supervisor_executor *owner)
 		sweep_add(sweep, run);
 	if (!sweep->count) {
 		sweep_free(sweep);
+		owner->sweep_ms = STRAYS_MS;
 		return;
 	}
 	owner->sweep = sweep;
@@ -362,7 +385,9 @@ static void on_moved(void *data, const struct inotify_event *event)
 {
 	struct supervised *run = data;
 
-	if (run->stage == EXECUTOR_LIVES && event->len && !strcmp(event->name, RUN_DIR_STATUS))
+	bool is_status = event->len && !strcmp(event->name, RUN_DIR_STATUS);
+
+	if (run->stage == EXECUTOR_LIVES && (is_status || event->mask & IN_Q_OVERFLOW))
 		look_at_status(run);
 }
 
@@ -537,6 +562,7 @@ int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path,
 	owner->loop = loop;
 	owner->supervisor_path = mem_strdup(supervisor_path);
 	TAILQ_INIT(&owner->runs);
+	owner->sweep_ms = STRAYS_MS;
 	uv_timer_init(loop, &owner->timer);
 	*ret = &TAKE(owner)->executor;
 	return 0;

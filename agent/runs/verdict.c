@@ -268,8 +268,8 @@ static void of_memory(const struct verdict_facts *facts, struct verdict *ret)
 			(long long)exit->oom_kills, exit->oom_kills > 1 ? "s" : "");
 	else
 		strbuf_adds(&sentence.before,
-			"ended by signal 9 (SIGKILL) while the kernel's out-of-memory killer was "
-			"at work");
+			"ended by signal 9 (SIGKILL), and the kernel's out-of-memory killer was "
+			"at work on this machine while it ran");
 	add_memory(&sentence.before, exit);
 	ret->message = sentence_end(&sentence);
 }

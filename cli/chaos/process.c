@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/run_dir.h"
 
 #define TEXT_MAX (4u << 20) /* of an environment or a command line */
 #define END_SECONDS 10
@@ -54,6 +55,16 @@ static void describe(struct chaos_process *process, struct strbuf *command)
 		size ? command->data : "?");
 }
 
+/* By the daemon's or the run's mark, or by the supervisor's. Somebody who only looks into the folder
+ * (an editor, tail -f) is none of ours. */
+static bool is_marked(const struct strbuf *environment, const char *folder)
+{
+	_cleanup_(freep) char *mark = mem_printf("%s=%s", CHAOS_VARIABLE, folder);
+	_cleanup_(freep) char *dir = mem_printf("%s=%s/", RUN_DIR_VARIABLE, folder);
+
+	return holds(environment, mark) || holds(environment, dir);
+}
+
 /* One that ends meanwhile is none: a zombie has neither. */
 static void look_at(
 	int proc, const char *name, const char *folder, struct chaos_processes *processes)
@@ -64,10 +75,10 @@ static void look_at(
 	_cleanup_(closep) int fd = openat(proc, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd < 0 || process.pid == getpid() ||
-		file_read(fd, "environ", TEXT_MAX, &environment) < 0 || !environment.size)
+		file_read(fd, "environ", TEXT_MAX, &environment) < 0 || !environment.size ||
+		file_read(fd, "cmdline", TEXT_MAX, &command) < 0)
 		return;
-	if (file_read(fd, "cmdline", TEXT_MAX, &command) < 0 ||
-		(!holds(&environment, folder) && !holds(&command, folder)))
+	if (!is_marked(&environment, folder))
 		return;
 	process.number = job_number(&environment, folder);
 	describe(&process, &command);

@@ -2,8 +2,8 @@
 /*
  * process - the processes of a chaos run, looked for in /proc
  *
- * All of them have the folder in their environment or on their command line: jobs by our own mark
- * (CHAOS_VARIABLE) and by the supervisor's, daemon and supervisors by the daemon's. And all are our
+ * All that have an environment have the folder in it: jobs and the daemon by our own mark
+ * (CHAOS_VARIABLE), jobs by the supervisor's too. Supervisors have none. And all are our
  * descendants and stay it, since we are a subreaper: at the end the kernel itself says that there
  * is none.
  */

@@ -129,7 +129,8 @@ static const struct row {
 	{ { BY_SIGNAL(9), .oom_kills = 1, .disk_free_bytes = -1 }, NULL, false, RUN_CAUSE_OUT_OF_MEMORY,
 		"killed by the kernel for want of memory: 1 out-of-memory kill in the run's group" },
 	{ { BY_SIGNAL(9), .oom = true, .peak_bytes = 64 << 20, UNKNOWN }, NULL, false, RUN_CAUSE_OUT_OF_MEMORY,
-		"ended by signal 9 (SIGKILL) while the kernel's out-of-memory killer was at work; "
+		"ended by signal 9 (SIGKILL), and the kernel's out-of-memory killer was at work on this "
+		"machine while it ran; "
 		"its peak memory was 64.0 MiB (the largest process)" },
 
 	/* the time limit */
