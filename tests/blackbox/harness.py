@@ -51,6 +51,11 @@ UTC = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
 ESCAPE = b"\x1b"
 LIBC = ctypes.CDLL(None)
 
+# What the tests start gets signals from them and must not be born deaf: a shell without job control starts what goes to
+# the background with SIGINT ignored, nohup does so with SIGHUP, and all below inherits it. A handler is none after exec.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, lambda *_: None)
+
 
 # -- waiting --------------------------------------------------------------------------------------
 

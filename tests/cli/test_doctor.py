@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pty
+import shlex
 import shutil
 import signal
 import sqlite3
@@ -646,7 +647,7 @@ def test_programs_that_are_missing_are_found(patient, installed):
 
 
 def test_programs_of_two_versions_are_a_note(patient, installed):
-    real = f"test \"$1\" = --version && echo amlagentd 9.8.7 || exec {harness.AMLAGENTD} \"$@\""
+    real = f"test \"$1\" = --version && echo amlagentd 9.8.7 || exec {shlex.quote(harness.AMLAGENTD)} \"$@\""
     status, checks = doctor_of(installed("amlagent-supervisor", "amlagent-git-info", amlagentd=real), patient)
     assert status == 0 and checks["programs"]["result"] == "note" and "9.8.7" in checks["programs"]["found"]
 
@@ -658,7 +659,7 @@ def test_a_daemon_that_cannot_be_started_is_found(patient, installed):
 
 
 def test_a_look_that_fails_is_no_verdict(patient, installed):
-    version = f'test "$1" = --version && exec {harness.AMLAGENTD} --version'
+    version = f'test "$1" = --version && exec {shlex.quote(harness.AMLAGENTD)} --version'
     blind = f'{version}\necho \'{{"error": "the disk is asleep"}}\'\nexit 125'
     programs = installed("amlagent-supervisor", "amlagent-git-info", amlagentd=blind)
     status, checks = doctor_of(programs, patient)
