@@ -385,3 +385,16 @@ def test_a_daemon_that_is_not_installed_is_said(place):
         pytest.skip("an installed amlagentd is found")
     assert status == 125 and out == "" and "amlagentd" in err, (status, out, err)
     assert list(place.temp.iterdir()) == []
+
+
+def test_somebody_who_only_looks_into_its_folder_is_left_alone(place):
+    child = place.start(5, seed=28)
+    log = wait_for(lambda: next(place.temp.glob("amlagent-chaos-*/amlagentd.log"), None), "the daemon's log", timeout=60)
+    reader = subprocess.Popen(["tail", "-f", str(log)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        out, err = child.communicate(timeout=LIMIT)
+        assert child.returncode == 0, out + err
+        assert reader.poll() is None
+    finally:
+        reader.kill()
+        reader.wait()
