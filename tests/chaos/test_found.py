@@ -4,6 +4,7 @@
 import contextlib
 import os
 import resource
+import time
 
 from harness import alive, process_stat, wait_for
 
@@ -39,6 +40,7 @@ def test_a_lost_run_is_not_over_while_nobody_can_look_for_its_processes(make_cha
     with no_more_descriptors(daemon.process.pid):
         os.kill(supervisor, 9)
         wait_for(lambda: not alive(supervisor), "the supervisor is gone")
+        time.sleep(0.6)  # no wait for anything: time enough for a daemon to come to a wrong conclusion
     record = daemon.wait_ended(run)
     assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
     assert not alive(child, start)
