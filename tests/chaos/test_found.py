@@ -6,6 +6,7 @@ import os
 import resource
 import time
 
+import pytest
 from harness import alive, process_stat, wait_for
 
 
@@ -16,19 +17,20 @@ def status_of(daemon, run):
 
 
 @contextlib.contextmanager
-def no_more_descriptors(pid):
-    """The process can open nothing while this lasts."""
+def no_more_descriptors(pid, spare=0):
+    """The process can open no more than so many files while this lasts."""
     taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
-    lowest_free = next(number for number in range(len(taken) + 1) if number not in taken)
+    free = [number for number in range(len(taken) + spare + 1) if number not in taken]
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (free[spare], before[1]))
     try:
         yield
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
 
 
-def test_a_lost_run_is_not_over_while_nobody_can_look_for_its_processes(make_chaos):
+@pytest.mark.parametrize("spare", (0, 1, 2))
+def test_a_lost_run_is_not_over_while_nobody_can_look_for_its_processes(make_chaos, spare):
     daemon = make_chaos(cgroup_parent="none")
     daemon.launch()
     run = daemon.submit({"x": ""}, command="exec sleep 600")
@@ -37,7 +39,7 @@ def test_a_lost_run_is_not_over_while_nobody_can_look_for_its_processes(make_cha
     status = status_of(daemon, run)
     supervisor, child = int(status[b"supervisor_pid"]), int(status[b"child_pid"])
     start = process_stat(child)[2]
-    with no_more_descriptors(daemon.process.pid):
+    with no_more_descriptors(daemon.process.pid, spare):
         os.kill(supervisor, 9)
         wait_for(lambda: not alive(supervisor), "the supervisor is gone")
         time.sleep(0.6)  # no wait for anything: time enough for a daemon to come to a wrong conclusion
