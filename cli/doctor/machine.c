@@ -146,6 +146,9 @@ void doctor_check_limits(struct doctor *doctor, struct doctor_finding *ret)
 
 /* ---- cgroups ---- */
 
+#define ADVICE_MEMORY \
+	"all works; of a run's memory only its largest process is known, and no limit holds: have " \
+	"the memory controller handed on (systemd: Delegate=memory) if you want them"
 #define ADVICE_CGROUPS \
 	"all works without but memory limits, and the certainty about processes that hide after " \
 	"their supervisor itself was killed"
@@ -206,7 +209,7 @@ void doctor_check_cgroups(struct doctor *doctor, struct doctor_finding *ret)
 		doctor_note(ret, ADVICE_CGROUPS, "v2, but you may make none in %s: %s", group,
 			strerror(-trial.r));
 	else if (!trial.has_memory || !trial.has_kill)
-		doctor_note(ret, ADVICE_CGROUPS, "v2, you may make some%s%s; controllers here: %s",
+		doctor_note(ret, ADVICE_MEMORY, "v2, you may make some%s%s; controllers here: %s",
 			trial.has_kill ? "" : ", no cgroup.kill (Linux 5.14)",
 			trial.has_memory ? "" : ", the memory controller is not handed on",
 			controllers && controllers[0] ? controllers : "none");
