@@ -209,9 +209,12 @@ static void look_after_ended(struct supervised *run)
 static void log_reason(const struct supervised *run)
 {
 	_cleanup_(freep) char *words = run_folder_last_words(run->dirfd);
+	bool signaled = run->exit_status > PID_WATCH_SIGNALED;
 
-	log_error("%s: its supervisor ended without a verdict (exit status %d): %s", run->dir,
-		run->exit_status, words ? words : "it left no reason");
+	log_error("%s: its supervisor ended without a verdict (%s %d): %s", run->dir,
+		signaled ? "by signal" : "exit status",
+		signaled ? run->exit_status - PID_WATCH_SIGNALED : run->exit_status,
+		words ? words : "it left no reason");
 }
 
 /* Of a run from before the last start of the machine no process is left. */
