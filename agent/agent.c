@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "api/api.h"
 #include "common/clock.h"
@@ -14,18 +15,23 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/paths.h"
+#include "ending.h"
 #include "history/history.h"
 #include "http/http_server.h"
+#include "reload.h"
 #include "runs/run_manager.h"
 #include "runs/supervisor_executor.h"
 #include "runs/watch.h"
+#include "service.h"
 #include "store/store.h"
 
 #define LOCK_WAIT_MS 1000
 #define LOCK_PAUSE_MS 20
 #define MAX_CONNECTIONS 1000
 #define DESCRIPTORS_MIN 64
+#define END_SECONDS 10
 #define IDLE_CONNECTION_SECONDS 120
+#define BODY_SECONDS 30
 
 /* ---- made in order ---- */
 
@@ -47,8 +53,12 @@ static int lock_state(struct agent *agent, struct error *err)
 {
 	const char *dir = agent->options.state_dir;
 	_cleanup_(freep) char *path = path_join(dir, "lock");
-	int r = dir_make(dir, 0700);
+	mode_t mode = agent->options.system ? 0711 : 0700;
+	int r = dir_make(dir, mode);
 
+	/* The work of every user's runs is below the system's. */
+	if (r >= 0 && agent->options.system && chmod(dir, mode) < 0)
+		r = -errno;
 	if (r < 0)
 		return error_errno(err, r, dir, "cannot make the state folder %s", dir);
 	agent->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -76,7 +86,7 @@ static int find_programs(struct agent *agent, struct error *err)
 
 static int find_cgroups(struct agent *agent, struct error *err)
 {
-	const char *setting = agent->options.config.cgroup_parent;
+	const char *setting = agent->settings.config.cgroup_parent;
 	int r = cgroup_find_parent(setting, &agent->cgroup_parent);
 
 	if (r < 0)
@@ -85,14 +95,44 @@ static int find_cgroups(struct agent *agent, struct error *err)
 	return 0;
 }
 
+/* The system's socket is everybody's; a folder that is there already has the mode it was given. What
+ * goes wrong is said by paths_prepare_socket_dir(). */
+static void make_public_folder(const char *socket_path)
+{
+	const char *slash = strrchr(socket_path, '/');
+	_cleanup_(freep) char *dir =
+		slash ? mem_strndup(socket_path, (size_t)(slash - socket_path)) : NULL;
+
+	if (dir && dir[0])
+		(void)dir_make(dir, 0755);
+}
+
+static int find_gpus(struct agent *agent, struct error *err)
+{
+	int r = gpus_find(agent->settings.config.gpus, &agent->gpus, err);
+
+	if (r >= 0 && agent->gpus.count)
+		log_info("%zu GPUs to give out", agent->gpus.count);
+	return r;
+}
+
 static int open_listener(struct agent *agent, struct error *err)
 {
 	const char *path = agent->options.socket_path;
-	int r = paths_prepare_socket_dir(path, err);
+	bool system = agent->options.system;
+	int r;
 
+	agent->listen_fd = TAKE_FD(agent->options.notify.listen_fd);
+	agent->was_handed_socket = agent->listen_fd >= 0;
+	if (agent->was_handed_socket)
+		return 0;
+	if (system)
+		make_public_folder(path);
+	r = paths_prepare_socket_dir(path, err);
 	if (r < 0)
 		return r;
-	agent->listen_fd = unix_socket_listen(path, 0600);
+	/* Who may do what is asked of each request. */
+	agent->listen_fd = unix_socket_listen(path, system ? 0666 : 0600);
 	if (agent->listen_fd < 0)
 		return error_errno(err, agent->listen_fd, path, "cannot listen on %s", path);
 	return 0;
@@ -129,9 +169,19 @@ static int open_history(struct agent *agent, struct error *err)
 	return uv_poll_start(&agent->history_poll, UV_READABLE, on_history);
 }
 
+static struct queue_options queue_options(const struct agent *agent)
+{
+	gid_t share_with = agent->settings.share_with_gid;
+	struct queue_options options = { 0 };
+
+	queue_options_of_config(&agent->settings.config, &options);
+	options.share_with_gid = share_with == SETTINGS_NO_GROUP ? 0 : share_with;
+	return options;
+}
+
 static int make_runs(struct agent *agent, struct error *err)
 {
-	const struct config *config = &agent->options.config;
+	const struct config *config = &agent->settings.config;
 	struct run_manager_options options = {
 		.loop = &agent->loop,
 		.store = agent->store,
@@ -139,6 +189,9 @@ static int make_runs(struct agent *agent, struct error *err)
 		.state_dir = agent->options.state_dir,
 		.git_helper = agent->git_helper,
 		.cgroup_parent = agent->cgroup_parent,
+		.system_service = agent->options.system,
+		.gpus = &agent->gpus,
+		.queue = queue_options(agent),
 		.limits = {
 			.max_bytes = (uint64_t)config->snapshot_max_bytes,
 			.max_files = (uint64_t)config->snapshot_max_files,
@@ -147,7 +200,6 @@ static int make_runs(struct agent *agent, struct error *err)
 		},
 		.keep_work_us = config->keep_work_days * 86400 * USEC_PER_SEC,
 		.grace_us = config->stop_grace_seconds * USEC_PER_SEC,
-		.max_running = config->max_running_runs,
 	};
 	int r = watch_new(&agent->loop, &agent->watch);
 
@@ -157,7 +209,7 @@ static int make_runs(struct agent *agent, struct error *err)
 	r = run_manager_new(&options, &agent->runs, err);
 	if (r < 0)
 		return r;
-	r = supervisor_executor_new(&agent->loop, agent->supervisor_path,
+	r = supervisor_executor_new(&agent->loop, agent->supervisor_path, agent->cgroup_parent,
 		run_manager_executor_events(), &agent->executor);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot make the executor");
@@ -165,9 +217,35 @@ static int make_runs(struct agent *agent, struct error *err)
 	return 0;
 }
 
+static struct http_limits http_limits(const struct config *config)
+{
+	return (struct http_limits){
+		.max_connections_per_user = (unsigned)config->max_connections_per_user,
+		.max_requests_per_second_per_user =
+			(unsigned)config->max_requests_per_second_per_user,
+		.request_timeout_seconds = (unsigned)config->request_timeout_seconds,
+		.body_timeout_seconds = BODY_SECONDS,
+	};
+}
+
 static void http_log(const char *text)
 {
 	log_debug("http: %s", text);
+}
+
+_Static_assert(SETTINGS_NO_GROUP == API_NO_GROUP, "one word for none");
+
+static struct api_access api_access(const struct agent *agent)
+{
+	const struct settings *settings = &agent->settings;
+
+	return (struct api_access){
+		.system = agent->options.system,
+		.admin_gid = settings->admin_gid,
+		.users_gid = settings->users_gid,
+		.admin_group = settings->config.admin_group,
+		.users_group = settings->config.users_group,
+	};
 }
 
 static int make_server(struct agent *agent, struct error *err)
@@ -181,11 +259,13 @@ static int make_server(struct agent *agent, struct error *err)
 		.state_dir = agent->options.state_dir,
 		.openapi_path = agent->openapi_path,
 		.started_us = agent->started_us,
+		.access = api_access(agent),
 	};
 	struct http_options http = {
-		.max_body = (size_t)agent->options.config.max_request_bytes,
+		.max_body = (size_t)agent->settings.config.max_request_bytes,
 		.max_connections = MAX_CONNECTIONS,
 		.idle_timeout_seconds = IDLE_CONNECTION_SECONDS,
+		.limits = http_limits(&agent->settings.config),
 		.log = http_log,
 	};
 	struct http_handler handler;
@@ -196,33 +276,20 @@ static int make_server(struct agent *agent, struct error *err)
 		&agent->loop, TAKE_FD(agent->listen_fd), &handler, &http, &agent->server, err);
 }
 
-/* ---- signals and idleness ---- */
+/* ---- the outside: signals, the service manager ---- */
 
-static void on_signal(uv_signal_t *handle, int number)
+static void end(void *data)
 {
-	struct agent *agent = handle->data;
+	struct agent *agent = data;
 
-	log_info("signal %d: ending; runs go on", number);
 	agent->stopping = true;
+	service_stopping(agent->service);
 	uv_stop(&agent->loop);
 }
 
-static int watch_signals(struct agent *agent)
+static bool is_busy(void *data)
 {
-	int r = uv_signal_init(&agent->loop, &agent->terminate);
-
-	if (r >= 0)
-		r = uv_signal_init(&agent->loop, &agent->interrupt);
-	if (r < 0)
-		return r;
-	agent->has_signals = true;
-	agent->terminate.data = agent->interrupt.data = agent;
-	r = uv_signal_start(&agent->terminate, on_signal, SIGTERM);
-	return r < 0 ? r : uv_signal_start(&agent->interrupt, on_signal, SIGINT);
-}
-
-static bool is_busy(const struct agent *agent)
-{
+	struct agent *agent = data;
 	struct run_counts counts;
 
 	run_manager_count(agent->runs, &counts);
@@ -230,48 +297,94 @@ static bool is_busy(const struct agent *agent)
 	       http_server_connections(agent->server);
 }
 
-/* Looks a few times within the span; only daemons that somebody's amlctl started have it at all. */
-static void on_idle(uv_timer_t *timer)
+static void reload_began(void *data)
 {
-	struct agent *agent = timer->data;
-	int64_t span = agent->options.idle_exit_seconds * USEC_PER_SEC;
+	struct agent *agent = data;
 
-	if (is_busy(agent)) {
-		agent->idle_since_us = 0;
-	} else if (!agent->idle_since_us) {
-		agent->idle_since_us = clock_boot();
-	} else if (clock_boot() - agent->idle_since_us >= span) {
-		log_info("nothing to do for %lld s: ending",
-			(long long)agent->options.idle_exit_seconds);
-		agent->stopping = true;
-		uv_stop(&agent->loop);
-	}
+	service_reloading(agent->service);
 }
 
-static int watch_idleness(struct agent *agent)
+/* What takes effect at once; settings.c says which keys. */
+static void apply(struct agent *agent)
 {
-	uint64_t every = (uint64_t)agent->options.idle_exit_seconds * 1000 / 4 + 1;
+	const struct queue_options queue = queue_options(agent);
+	const struct http_limits limits = http_limits(&agent->settings.config);
+	const struct api_access access = api_access(agent);
 
-	if (!agent->options.idle_exit_seconds)
-		return 0;
-	uv_timer_init(&agent->loop, &agent->idle);
-	agent->has_idle = true;
-	agent->idle.data = agent;
-	return uv_timer_start(&agent->idle, on_idle, every, every);
+	log_set_level((enum log_level)agent->settings.config.log_level);
+	run_manager_set_options(agent->runs, &queue);
+	http_server_set_limits(agent->server, &limits);
+	api_set_access(agent->api, &access);
+}
+
+static void put_in_force(struct agent *agent, const struct settings *settings)
+{
+	_cleanup_(strbuf_release) struct strbuf now = STRBUF_INIT, restart = STRBUF_INIT;
+	struct settings next = *settings;
+
+	settings_compare(&agent->settings.config, &next.config, &now, &restart);
+	settings_keep(&agent->settings.config, &next.config);
+	agent->settings = next;
+	apply(agent);
+	log_info("configuration read again: %s%s", now.size ? "changed " : "nothing has changed",
+		now.size ? now.data : "");
+	if (restart.size)
+		log_warning("these have changed and need a restart (no run notices it): %s",
+			restart.data);
+}
+
+static void reload_done(void *data, const struct settings *settings, const struct error *err)
+{
+	struct agent *agent = data;
+	_cleanup_(freep) char *trouble = NULL;
+
+	if (settings) {
+		put_in_force(agent, settings);
+	} else {
+		log_error("the configuration is not right, the old one stays in force: %s",
+			err->message);
+		trouble = mem_printf(
+			"configuration refused, the old one is in force: %s", err->message);
+	}
+	service_set_trouble(agent->service, trouble);
+	service_ready(agent->service);
+}
+
+static int listen_to_signals(struct agent *agent, struct error *err)
+{
+	const struct ending_options ending = {
+		.loop = &agent->loop,
+		.idle_seconds = agent->options.idle_exit_seconds,
+		.is_busy = is_busy,
+		.end = end,
+		.data = agent,
+	};
+	const struct reload_options reload = {
+		.loop = &agent->loop,
+		.path = agent->options.config_path,
+		.must_exist = agent->options.config_must_exist,
+		.began = reload_began,
+		.done = reload_done,
+		.data = agent,
+	};
+	int r = ending_new(&ending, &agent->ending);
+
+	if (r >= 0)
+		r = reload_new(&reload, &agent->reload);
+	return r < 0 ? error_errno(err, r, NULL, "cannot watch signals") : 0;
 }
 
 static int start(struct agent *agent, struct error *err)
 {
-	int live = run_manager_recover(agent->runs, err);
-	int r = live < 0 ? live : watch_signals(agent);
+	int live;
 
-	if (r >= 0)
-		r = watch_idleness(agent);
-	if (r < 0)
-		return error_default(err, r, "cannot start");
+	agent->service = service_new(&agent->loop, agent->runs, &agent->options.notify);
+	live = run_manager_recover(agent->runs, err);
+	if (live < 0)
+		return error_default(err, live, "cannot start");
 	if (live)
 		log_info("%d runs were not over", live);
-	return 0;
+	return listen_to_signals(agent, err);
 }
 
 /* Many runs mean many descriptors; the hard limit is what the system allows us. With very few libuv
@@ -294,11 +407,16 @@ static int raise_descriptor_limit(struct error *err)
 int agent_init(struct agent *agent, const struct agent_options *options, struct error *err)
 {
 	static int (*const steps[])(struct agent * agent, struct error * err) = { lock_state,
-		find_programs, find_cgroups, open_history, open_store, make_runs, open_listener,
-		make_server, start };
+		find_programs, find_cgroups, find_gpus, open_history, open_store, make_runs,
+		open_listener, make_server, start };
 	int r;
 
-	*agent = (struct agent){ .options = *options, .lock_fd = -EBADF, .listen_fd = -EBADF };
+	*agent = (struct agent){
+		.options = *options,
+		.settings = options->settings,
+		.lock_fd = -EBADF,
+		.listen_fd = -EBADF,
+	};
 	agent->started_us = clock_utc();
 	r = raise_descriptor_limit(err);
 	if (r < 0)
@@ -317,6 +435,7 @@ int agent_init(struct agent *agent, const struct agent_options *options, struct 
 
 void agent_run(struct agent *agent)
 {
+	service_ready(agent->service);
 	while (!agent->stopping)
 		uv_run(&agent->loop, UV_RUN_DEFAULT);
 }
@@ -336,12 +455,8 @@ static void wait_for(struct agent *agent, const bool *freed)
 
 static void close_handles(struct agent *agent)
 {
-	if (agent->has_signals) {
-		uv_close((uv_handle_t *)&agent->terminate, NULL);
-		uv_close((uv_handle_t *)&agent->interrupt, NULL);
-	}
-	if (agent->has_idle)
-		uv_close((uv_handle_t *)&agent->idle, NULL);
+	ending_free(agent->ending);
+	reload_free(agent->reload);
 	if (agent->has_poll)
 		uv_close((uv_handle_t *)&agent->history_poll, NULL);
 }
@@ -350,6 +465,9 @@ void agent_release(struct agent *agent)
 {
 	bool server = false, runs = false, executor = false, watch = false;
 
+	if (agent->stopping)
+		(void)ending_limit(END_SECONDS);
+	service_free(agent->service);
 	/* First nobody is heard any more, then what is under way comes to its end. */
 	if (agent->server) {
 		http_server_free(agent->server, part_freed, &server);
@@ -375,8 +493,10 @@ void agent_release(struct agent *agent)
 	api_free(agent->api);
 	history_close(agent->history);
 	store_close(agent->store);
+	fd_close(agent->options.notify.listen_fd);
 	fd_close(agent->listen_fd);
 	fd_close(agent->lock_fd);
+	gpus_release(&agent->gpus);
 	free(agent->supervisor_path);
 	free(agent->git_helper);
 	free(agent->cgroup_parent);

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent.h"
@@ -19,8 +20,10 @@ struct options {
 	bool user;
 	bool check_config;
 	bool check_state;
-	bool quick, json; /* of check_state */
+	bool quick; /* of check_state */
+	bool json;  /* of check_state and check_config */
 	char *socket, *state_dir, *config;
+	bool config_was_named;
 	int64_t idle_exit_seconds;
 	int ready_fd;
 };
@@ -36,17 +39,19 @@ static const char help[] =
 	"  --state-dir DIR     keep everything in DIR; the socket is DIR/amlagentd.sock then\n"
 	"  --socket PATH       listen here\n"
 	"  --config FILE       read this configuration; it must be there\n"
-	"  --check-config      say whether the configuration is right, and end\n"
+	"  --check-config      say whether the configuration is right, and what is in force with\n"
+	"                      it, and end: 0 right, 1 not\n"
 	"  --check-state       say whether all that the state folder should hold is there, and\n"
 	"                      end: 0 yes, 1 no, 125 cannot look; a daemon may run meanwhile\n"
 	"  --quick             of --check-state: do not read the blobs\n"
-	"  -o, --output FORMAT of --check-state: table (for people) or json\n"
+	"  -o, --output FORMAT of --check-state, --check-config: table (for people) or json\n"
 	"  --idle-exit TIME    end after this long without runs and clients (900, 15m); 0: never\n"
 	"  --ready-fd N        write \"READY\" to this descriptor when requests are taken\n"
 	"  -h, --help          this text\n"
 	"  -V, --version       the version\n"
 	"\n"
-	"It ends on SIGTERM and SIGINT. Runs go on without it; the next one finds them.\n";
+	"It ends on SIGTERM and SIGINT. Runs go on without it; the next one finds them.\n"
+	"On SIGHUP it reads the configuration again; one that is not right changes nothing.\n";
 
 enum {
 	OPTION_USER = 256,
@@ -147,8 +152,11 @@ static int parse_options(int argc, char **argv, struct options *options)
 		fprintf(stderr, "amlagentd: takes no argument \"%s\"\n", argv[optind]);
 		r = -EINVAL;
 	}
-	if (r == 0 && !options->check_state && (options->quick || options->json)) {
-		fputs("amlagentd: --quick and --output go with --check-state\n", stderr);
+	if (r == 0 && !options->check_state &&
+		(options->quick || (options->json && !options->check_config))) {
+		fputs("amlagentd: --quick and --output go with --check-state (--output also with "
+		      "--check-config)\n",
+			stderr);
 		r = -EINVAL;
 	}
 	if (r == -EINVAL)
@@ -157,43 +165,43 @@ static int parse_options(int argc, char **argv, struct options *options)
 }
 
 /* A relative name says nothing where the current directory has been removed. */
+static int make_absolute(const char *option, char **path)
+{
+	char *absolute = *path ? path_absolute(*path) : NULL;
+
+	if (*path && !absolute) {
+		log_error("%s %s: there is no current directory; give an absolute path", option,
+			*path);
+		return -ENOENT;
+	}
+	free(*path);
+	*path = absolute;
+	return 0;
+}
+
 static int fill_paths(struct options *options)
 {
-	if (options->state_dir) {
-		char *absolute = path_absolute(options->state_dir);
-
-		if (!absolute) {
-			log_error(
-				"--state-dir %s: there is no current directory; give an absolute path",
-				options->state_dir);
-			return -ENOENT;
-		}
-		free(options->state_dir);
-		options->state_dir = absolute;
-		if (!options->socket)
-			options->socket = paths_state_socket(options->state_dir);
-	}
+	if (make_absolute("--state-dir", &options->state_dir) < 0 ||
+		make_absolute("--config", &options->config) < 0)
+		return -ENOENT;
+	options->config_was_named = options->config != NULL;
+	if (options->state_dir && !options->socket)
+		options->socket = paths_state_socket(options->state_dir);
 	if (!options->state_dir)
 		options->state_dir =
 			options->user ? paths_user_state() : mem_strdup(PATHS_SYSTEM_STATE);
 	if (!options->socket)
 		options->socket =
 			options->user ? paths_user_socket() : mem_strdup(PATHS_SYSTEM_SOCKET);
+	if (!options->config)
+		options->config =
+			options->user ? paths_user_config() : mem_strdup(PATHS_SYSTEM_CONFIG);
 	return 0;
 }
 
-/* The default file may be absent; one that was named may not. */
-static int load_config(const struct options *options, struct config *ret, struct error *err)
+static bool is_system(const struct options *options)
 {
-	_cleanup_(freep) char *fallback =
-		options->user ? paths_user_config() : mem_strdup(PATHS_SYSTEM_CONFIG);
-
-	if (options->config)
-		return config_load(options->config, ret, err);
-	if (access(fallback, F_OK) == 0)
-		return config_load(fallback, ret, err);
-	config_default(ret);
-	return 0;
+	return !options->user && geteuid() == 0;
 }
 
 static void say_ready(int fd)
@@ -205,24 +213,40 @@ static void say_ready(int fd)
 	close(fd);
 }
 
-static int serve(const struct options *options, const struct config *config)
+static void say_what_serves(const struct agent *agent)
 {
+	const struct agent_options *options = &agent->options;
+
+	log_info("amlagentd %s for %s: socket %s%s, state %s, cgroups %s", AMLAGENT_VERSION,
+		options->system ? "all users" : "one user", options->socket_path,
+		agent->was_handed_socket ? " (the service manager's)" : "", options->state_dir,
+		agent->cgroup_parent ? agent->cgroup_parent : "none");
+}
+
+static int serve(const struct options *options, const struct settings *settings)
+{
+	struct error err = ERROR_INIT;
 	struct agent_options agent_options = {
+		.system = is_system(options),
 		.socket_path = options->socket,
 		.state_dir = options->state_dir,
-		.config = *config,
+		.config_path = options->config,
+		.config_must_exist = options->config_was_named,
+		.settings = *settings,
 		.idle_exit_seconds = options->idle_exit_seconds,
 	};
-	struct error err = ERROR_INIT;
 	struct agent agent;
-	int r = agent_init(&agent, &agent_options, &err);
+	int r = notify_take(&agent_options.notify, &err);
 
 	if (r < 0) {
 		log_error("%s", err.message);
+		return 1;
+	}
+	r = agent_init(&agent, &agent_options, &err);
+	if (r < 0) {
+		log_error("%s", err.message);
 	} else {
-		log_info("amlagentd %s: socket %s, state %s, cgroups %s", AMLAGENT_VERSION,
-			options->socket, options->state_dir,
-			agent.cgroup_parent ? agent.cgroup_parent : "none");
+		say_what_serves(&agent);
 		say_ready(options->ready_fd);
 		agent_run(&agent);
 	}
@@ -241,28 +265,54 @@ static int look_at_state(const struct options *options)
 	return (int)check_state(&check);
 }
 
-static void prepare_process(void)
+static void prepare_process(const struct options *options)
 {
 	signal(SIGPIPE, SIG_IGN);
-	/* Snapshots and collecting block; preparing one run must not wait for another's upload. */
-	setenv("UV_THREADPOOL_SIZE", "8", 0);
+	signal(SIGHUP, SIG_IGN); /* until there is something to reload */
+	/* Whoever started the system's service: its folders are for all, and so is what its runs
+	 * begin with. */
+	if (is_system(options))
+		umask(022);
+	/* Snapshots and collecting block; preparing one run must not wait for another's upload. Of a
+	 * user's work two at a time at most (user_work.h), however long his file system hangs. */
+	setenv("UV_THREADPOOL_SIZE", is_system(options) ? "32" : "8", 0);
+}
+
+static int show_settings(const struct options *options, const struct settings *settings)
+{
+	bool is_there = options->config_was_named || access(options->config, F_OK) == 0;
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_(json_freep) struct json *json = NULL;
+	_cleanup_(freep) char *printed = NULL;
+
+	if (options->json) {
+		json = json_new_object();
+		json_set_string(json, "file", is_there ? options->config : NULL);
+		json_set(json, "settings", settings_to_json(&settings->config));
+		printed = json_print_pretty(json);
+		puts(printed);
+	} else {
+		settings_format(&settings->config, &text);
+		printf("the configuration is right (%s%s); in force with it:\n\n%s",
+			is_there ? "" : "all defaults: no ", options->config, text.data);
+	}
+	return fflush(stdout) == 0 ? 0 : 1;
 }
 
 static int check_or_serve(const struct options *options)
 {
 	struct error err = ERROR_INIT;
-	struct config config;
-	int r = load_config(options, &config, &err);
+	struct settings settings;
+	int r = settings_load(options->config, options->config_was_named, &settings, &err);
 
 	if (r < 0) {
 		log_error("%s", err.message);
 		return 1;
 	}
-	log_set_level((enum log_level)config.log_level);
-	if (!options->check_config)
-		return serve(options, &config);
-	puts("the configuration is right");
-	return 0;
+	if (options->check_config)
+		return show_settings(options, &settings);
+	log_set_level((enum log_level)settings.config.log_level);
+	return serve(options, &settings);
 }
 
 int main(int argc, char **argv)
@@ -272,7 +322,7 @@ int main(int argc, char **argv)
 	int status = r < 0 ? 2 : 0;
 
 	if (r == 0) {
-		prepare_process();
+		prepare_process(&options);
 		if (fill_paths(&options) < 0)
 			status = 1;
 		else

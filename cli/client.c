@@ -60,16 +60,21 @@ static int send_all(struct client *client, const struct strbuf *text, struct err
 	return 0;
 }
 
+int client_connect(struct client *client, struct error *err)
+{
+	if (client->fd < 0)
+		client->fd = endpoint_connect(client->endpoint, err);
+	return client->fd < 0 ? client->fd : 0;
+}
+
 int client_send(struct client *client, const char *method, const char *target, const char *body,
 	struct error *err)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	int r = client_connect(client, err);
 
-	if (client->fd < 0) {
-		client->fd = endpoint_connect(client->endpoint, err);
-		if (client->fd < 0)
-			return client->fd;
-	}
+	if (r < 0)
+		return r;
 	if (!client->buffer)
 		client->buffer = mem_realloc(NULL, BUFFER_SIZE);
 	http_message_release(&client->message);
@@ -202,7 +207,7 @@ int client_poll(struct client *client, int timeout_ms)
 	struct pollfd wait = { client->fd, POLLIN, 0 };
 	int n;
 
-	if (client->start < client->end)
+	if (client->start < client->end || client->message.state == HTTP_DONE)
 		return 1;
 	n = poll(&wait, 1, timeout_ms);
 	return n < 0 ? -errno : n;

@@ -41,6 +41,8 @@ struct client {
 void client_init(struct client *client, struct endpoint *endpoint);
 void client_release(struct client *client);
 
+/* Connect if need be: client->endpoint tells then which daemon it is. */
+int client_connect(struct client *client, struct error *err);
 /* body NULL: none; ret NULL: the answer is of no interest, else NULL or a value to free. */
 int client_call(struct client *client, const char *method, const char *target,
 	const struct json *body, struct json **ret, struct error *err);
@@ -54,7 +56,7 @@ int client_send(struct client *client, const char *method, const char *target, c
 int client_head(struct client *client, struct error *err);
 /* The next piece of the body, valid until the next call: its size, 0 at the end, or an errno. */
 ssize_t client_body(struct client *client, const char **ret, struct error *err);
-/* Is something there to read within so many milliseconds? 1, 0, or -EINTR. */
+/* Is something there to read within so many milliseconds, or the answer whole? 1, 0, or -EINTR. */
 int client_poll(struct client *client, int timeout_ms);
 
 /*

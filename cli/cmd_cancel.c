@@ -92,7 +92,7 @@ static int run(struct cli *cli, void *data, char **operands)
 		json_append(records, record);
 	}
 	if (options->json)
-		print_json(json_size(records) == 1 ? json_first(records) : records);
+		print_records(records);
 	return finish_output();
 }
 

@@ -16,28 +16,12 @@ static const struct option_spec options_table[] = {
 		option_json, offsetof(struct delete_options, json) },
 };
 
-/* The ids of all that is named, before anything is deleted: a name that is none deletes nothing. */
-static int resolve_all(struct cli *cli, char *const *names, char ***ret)
-{
-	for (size_t i = 0; names[i]; i++) {
-		_cleanup_(freep) char *target = run_target(names[i], "%s", "");
-		_cleanup_(json_freep) struct json *record = NULL;
-		int r = client_get(&cli->client, target, &record, &cli->err);
-
-		if (r < 0)
-			return r;
-		if (!strv_contains(*ret, record_id(record)))
-			strv_add(ret, record_id(record));
-	}
-	return 0;
-}
-
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct delete_options *options = data;
 	_cleanup_(json_freep) struct json *deleted = json_new_array();
 	_cleanup_(strv_freep) char **ids = NULL;
-	int r = resolve_all(cli, operands, &ids);
+	int r = record_resolve_all(&cli->client, operands, &ids, &cli->err);
 
 	for (size_t i = 0; ids && ids[i] && r >= 0; i++) {
 		_cleanup_(freep) char *target = run_target(ids[i], "%s", "");

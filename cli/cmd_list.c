@@ -2,11 +2,13 @@
 /* cmd_list - amlctl list: runs, newest first */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/record.h"
 #include "cli/table.h"
+#include "cli/waiting.h"
 #include "common/clock.h"
 #include "common/mem.h"
 
@@ -17,6 +19,8 @@ struct list_options {
 	const char *experiment;
 	const char *status;
 	const char *tag;
+	const char *user;
+	bool all_users;
 	int64_t count;
 	bool json;
 };
@@ -29,6 +33,9 @@ static const struct option_spec options_table[] = {
 	{ 0, "status", "STATUS", "only runs in this state, or in these (with commas)", option_text,
 		FIELD(status) },
 	{ 0, "tag", "KEY[=VALUE]", "only runs with this tag", option_text, FIELD(tag) },
+	{ 'a', "all-users", NULL, "the runs of all users, as far as you may see them", option_flag,
+		FIELD(all_users) },
+	{ 0, "user", "NAME", "only runs of this user", option_text, FIELD(user) },
 	{ 'n', "count", "N", "how many at most (default: 20)", option_count, FIELD(count) },
 	OPTION_OUTPUT(struct list_options, json),
 };
@@ -50,6 +57,7 @@ static int get_page(struct cli *cli, const struct list_options *options, int64_t
 	add_query(&target, "experiment_name", options->experiment);
 	add_query(&target, "status", options->status);
 	add_query(&target, "tag", options->tag);
+	add_query(&target, "user", options->user);
 	add_query(&target, "before", before);
 	return client_get(&cli->client, target.data, ret, &cli->err);
 }
@@ -96,8 +104,31 @@ static char *note(const struct json *run)
 	return mem_printf("%s (%s: %s)", name, code, gist);
 }
 
-static void add_run(struct table *table, const struct json *run, int64_t now)
+/* The columns that are only there when they say something. */
+struct shape {
+	bool user;
+	bool waiting;
+};
+
+static struct shape shape_of(const struct json *runs, const struct list_options *options)
 {
+	struct shape shape = { .user = options->all_users };
+	const char *first = json_string(json_get(json_first(runs), "submitted_by"));
+
+	for (const struct json *run = json_first(runs); run; run = json_next(run)) {
+		_cleanup_(freep) char *waits = waiting_column(run);
+		const char *user = json_string(json_get(run, "submitted_by"));
+
+		shape.waiting |= waits != NULL;
+		shape.user |= user && first && strcmp(user, first);
+	}
+	return shape;
+}
+
+static void add_run(
+	struct table *table, const struct json *run, const struct shape *shape, int64_t now)
+{
+	_cleanup_(freep) char *waits = waiting_column(run);
 	_cleanup_(freep) char *created = time_relative(now, record_time(run, "created_utc"));
 	int64_t us = record_duration(run);
 	_cleanup_(freep) char *duration = us < 0 ? NULL : time_duration(us);
@@ -105,47 +136,88 @@ static void add_run(struct table *table, const struct json *run, int64_t now)
 
 	table_add(table, record_id(run));
 	table_add(table, json_string(json_get(run, "experiment_name")));
+	if (shape->user)
+		table_add(table, json_string(json_get(run, "submitted_by")));
 	table_add_coloured(table, record_status(run), status_colour(record_status(run)));
 	table_add(table, created);
 	table_add(table, duration);
+	if (shape->waiting)
+		table_add(table, waits ? waits : "");
 	table_add(table, text);
 }
 
-static void print_runs(const struct json *runs)
+static void print_runs(const struct json *runs, const struct list_options *options)
 {
-	static const struct table_column columns[] = {
+	static const struct table_column all[] = {
 		{ "RUN", TABLE_LEFT, false },
 		{ "EXPERIMENT", TABLE_LEFT, true },
+		{ "USER", TABLE_LEFT, true },
 		{ "STATUS", TABLE_LEFT, false },
 		{ "CREATED", TABLE_LEFT, false },
 		{ "DURATION", TABLE_LEFT, false },
+		{ "WAITS FOR", TABLE_LEFT, true },
 		{ "NAME / ERROR", TABLE_LEFT, true },
 	};
+	const struct shape shape = shape_of(runs, options);
+	const bool shown[] = { true, true, shape.user, true, true, true, shape.waiting, true };
+	struct table_column columns[ARRAY_SIZE(all)];
 	_cleanup_(table_release) struct table table;
 	int64_t now = clock_utc();
+	size_t count = 0;
 
-	table_init(&table, columns, ARRAY_SIZE(columns));
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		if (shown[i])
+			columns[count++] = all[i];
+	table_init(&table, columns, count);
 	for (const struct json *run = json_first(runs); run; run = json_next(run))
-		add_run(&table, run, now);
+		add_run(&table, run, &shape, now);
 	table_print(&table);
+}
+
+/* Whose runs: those of the user who asks, where the daemon has others' too. Root and a daemon of
+ * one user give all: root has hardly runs of his own, and asks for the machine's. By number, which
+ * is there without asking the name service. */
+static int choose_user(struct cli *cli, struct list_options *options, char **ret_uid)
+{
+	int r;
+
+	if (options->user && options->all_users)
+		return usage_error(cli, "--user and --all-users exclude each other");
+	if (options->user || options->all_users)
+		return 0;
+	r = client_connect(&cli->client, &cli->err);
+	if (r < 0 || !endpoint_is_shared(&cli->endpoint))
+		return r;
+	*ret_uid = mem_printf("%u", (unsigned)geteuid());
+	options->user = *ret_uid;
+	return 0;
+}
+
+static bool is_narrowed(const struct list_options *options)
+{
+	return options->experiment || options->status || options->tag;
 }
 
 static int run(struct cli *cli, void *data, char **operands)
 {
-	const struct list_options *options = data;
+	struct list_options *options = data;
 	_cleanup_(json_freep) struct json *runs = NULL;
-	int r = get_runs(cli, options, &runs);
+	_cleanup_(freep) char *uid = NULL;
+	int r = choose_user(cli, options, &uid);
 
 	(void)operands;
+	if (r >= 0)
+		r = get_runs(cli, options, &runs);
 	if (r < 0)
 		return r;
 	if (options->json)
 		print_json(runs);
 	else if (json_first(runs))
-		print_runs(runs);
+		print_runs(runs, options);
 	else
-		say("no runs%s",
-			options->experiment || options->status || options->tag ? " match" : " yet");
+		say("no runs%s%s",
+			is_narrowed(options) || (options->user && !uid) ? " match" : " yet",
+			uid ? " (of yours; --all-users shows others' too)" : "");
 	return finish_output();
 }
 
@@ -155,7 +227,10 @@ const struct command cmd_list = {
 	.summary = "List runs, newest first",
 	.details =
 		"STATUS is one of NotStarted, Queued, Preparing, Starting, Running, Finalizing,\n"
-		"CancelRequested, Completed, Failed, Canceled.\n",
+		"CancelRequested, Completed, Failed, Canceled.\n"
+		"\n"
+		"With the system service: your own runs; as root, all. Of others you see what they\n"
+		"share, and as an admin everything.\n",
 	.options = options_table,
 	.option_count = ARRAY_SIZE(options_table),
 	.options_size = sizeof(struct list_options),

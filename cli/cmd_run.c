@@ -10,6 +10,7 @@
 #include "cli/output.h"
 #include "cli/record.h"
 #include "cli/request.h"
+#include "cli/waiting.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
 
@@ -35,14 +36,26 @@ static const struct option_spec options_table[] = {
 	{ 0, "max-run-duration", "TIME",
 		"stop the run after this: seconds, 90m, 2h (default: 30 days)", option_duration,
 		FIELD(max_run_duration) },
-	{ 0, "cpus", "N", "how many CPUs the run asks for", option_count, FIELD(cpus) },
+	{ 0, "cpus", "N", "how many CPUs the run asks for (default: 1)", option_count,
+		FIELD(cpus) },
+	{ 0, "memory", "SIZE", "how much memory it asks for: 512M, 8G, ...", option_size,
+		FIELD(memory) },
+	{ 0, "gpus", "N", "how many GPUs it asks for (default: 0)", option_number, FIELD(gpus) },
+	{ 0, "priority", "N",
+		"its place in the queue: from -1000 to 1000, higher goes first (default: 0)",
+		option_number, FIELD(priority) },
+	{ 0, "after", "[afterok:|afterany:]RUN",
+		"start it after that run: when that one completed (afterok, the default) or has ended "
+		"in any way (afterany); several with commas, and any number of times",
+		option_list, FIELD(after) },
+	{ 0, "hold", NULL, "keep it in the queue until `amlctl release`", option_flag,
+		FIELD(hold) },
+	{ 0, "share", NULL, "let every user of this daemon read the run", option_flag,
+		FIELD(share) },
 	{ 0, "tag", "KEY=VALUE", "a tag; any number of times", option_pair, FIELD(tags) },
 	{ 0, "display-name", "TEXT", "what to call the run", option_text, FIELD(display_name) },
 	{ 'd', "detach", NULL, "print the run id and return, the run goes on", option_flag,
 		FIELD(detach) },
-	{ 0, "gpus", "N", NULL, option_not_yet, FIELD(not_yet) },
-	{ 0, "memory", "SIZE", NULL, option_not_yet, FIELD(not_yet) },
-	{ 0, "priority", "N", NULL, option_not_yet, FIELD(not_yet) },
 	{ 0, "environment", "NAME|FILE", NULL, option_not_yet, FIELD(not_yet) },
 };
 
@@ -51,6 +64,7 @@ struct streamed {
 	struct cli *cli;
 	const char *id;
 	struct client other; /* asks for the state while the log's connection waits */
+	struct waiting waiting;
 };
 
 static int write_log(void *data, const char *bytes, size_t size, struct error *err)
@@ -60,23 +74,17 @@ static int write_log(void *data, const char *bytes, size_t size, struct error *e
 	return write_output(bytes, size, err);
 }
 
-/* Nothing has come yet: on a terminal, say what the run is waiting for. */
-static void show_state(void *data)
+/* Nothing has come yet: say what the run is waiting for. */
+static void tell_why(void *data)
 {
 	struct streamed *streamed = data;
 	_cleanup_(json_freep) struct json *record = NULL;
 	_cleanup_(freep) char *target = run_target(streamed->id, "%s", "");
-	const char *status;
 
-	if (client_get(&streamed->other, target, &record, NULL) < 0)
+	if (waiting_is_told(&streamed->waiting))
 		return;
-	status = record_status(record);
-	if (!strcmp(status, "Queued") || !strcmp(status, "NotStarted"))
-		say_status("waiting in the queue ...");
-	else if (!strcmp(status, "Preparing") || !strcmp(status, "Starting"))
-		say_status("being prepared ...");
-	else
-		say_status(NULL);
+	if (client_get(&streamed->other, target, &record, NULL) >= 0)
+		waiting_tell(&streamed->waiting, record);
 }
 
 static int stream(struct cli *cli, const char *id)
@@ -88,7 +96,7 @@ static int stream(struct cli *cli, const char *id)
 		.name = RUN_LOG_ARTIFACT,
 		.follow = true,
 		.sink = write_log,
-		.idle = isatty(STDERR_FILENO) ? show_state : NULL,
+		.idle = tell_why,
 		.data = &streamed,
 	};
 	int r;
@@ -164,7 +172,8 @@ const struct command cmd_run = {
 		"command and arguments; other options of the command line win one by one.\n"
 		"\n"
 		"Standard output is the script's stdout and stderr and nothing else. Ctrl-C\n"
-		"detaches: the run goes on, and amlctl exits with 0.\n"
+		"detaches: the run goes on, and amlctl exits with 0. While the run waits in the\n"
+		"queue, standard error says what for.\n"
 		"\n"
 		"Exit status: the script's own; 128+N when signal N ended it; 124 when the time\n"
 		"limit did; 130 when it was cancelled; 125 when amlctl or the daemon failed, or\n"

@@ -7,7 +7,9 @@
 #include "cli/command.h"
 #include "cli/output.h"
 #include "cli/record.h"
+#include "cli/resources.h"
 #include "cli/table.h"
+#include "cli/waiting.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
@@ -33,6 +35,47 @@ static void add_cause(struct card *card, const struct json *run)
 		card_add(card, "", message + size + 1);
 }
 
+/* Its place in the queue, and what it waits for. */
+static void add_waiting(struct card *card, const struct json *run)
+{
+	_cleanup_(freep) char *text = waiting_text(run);
+
+	if (json_int(json_get(run, "queue_position")) || json_string(json_get(run, "waiting_for")))
+		card_add_wrapped(card, "Waits", text, NULL);
+	card_add_text(card, "Held by", json_get(run, "held_by"));
+}
+
+static void add_after(struct card *card, const struct json *after)
+{
+	const char *title = "After";
+
+	for (const struct json *a = json_first(after); a; a = json_next(a)) {
+		const char *condition = json_string(json_get(a, "condition"));
+		const char *id = json_string(json_get(a, "run_id"));
+
+		card_addf(card, title, "%s:%s", condition ? condition : "afterok", id ? id : "?");
+		title = "";
+	}
+}
+
+/* What it asked for and what it was given, with the GPUs by name. */
+static void add_resources(
+	struct card *card, const struct json *definition, const struct json *granted)
+{
+	_cleanup_(freep) char *asked = resources_text(json_get(definition, "resources"));
+	_cleanup_(freep) char *given = resources_text(granted);
+	const struct json *gpus = json_get(granted, "gpus");
+	int64_t priority = json_int(json_get(definition, "priority"));
+
+	if (priority)
+		card_addf(card, "Asks for", "%s, priority %lld", asked, (long long)priority);
+	else
+		card_add(card, "Asks for", asked);
+	card_add(card, "Granted", given);
+	for (const struct json *gpu = json_first(gpus); gpu; gpu = json_next(gpu))
+		card_add_text(card, "", gpu);
+}
+
 static void add_status(struct card *card, const struct json *run)
 {
 	const char *status = record_status(run);
@@ -42,6 +85,8 @@ static void add_status(struct card *card, const struct json *run)
 
 	card_add_coloured(card, "Status", text, status_colour(status));
 	add_cause(card, run);
+	add_waiting(card, run);
+	add_after(card, json_get(run, "after"));
 	if (json_is_number(json_get(run, "exit_code")))
 		card_addf(
 			card, "Exit code", "%lld", (long long)json_int(json_get(run, "exit_code")));
@@ -178,6 +223,8 @@ static void add_origin(struct card *card, const struct json *run)
 	card_add_text(card, "Snapshot", json_get(run, "snapshot_id"));
 	add_git(card, json_get(run, "properties"));
 	card_add_text(card, "Submitted by", json_get(run, "submitted_by"));
+	if (json_bool(json_get(run, "shared")))
+		card_add(card, "Shared", "with every user of this daemon");
 	card_add_text(card, "Parent", json_get(run, "parent_run_id"));
 }
 
@@ -215,6 +262,7 @@ static void print_run(const struct json *run)
 	add_times(&card, run);
 	add_what(&card, definition);
 	add_limits(&card, definition);
+	add_resources(&card, definition, json_get(run, "resources_granted"));
 	add_origin(&card, run);
 	add_used(&card, json_get(run, "resources_used"));
 	add_pairs(&card, "Tags", json_get(run, "tags"));

@@ -6,6 +6,7 @@
 #include "cli/output.h"
 #include "cli/record.h"
 #include "common/mem.h"
+#include "common/strv.h"
 
 struct wait_options {
 	bool json;
@@ -14,18 +15,6 @@ struct wait_options {
 static const struct option_spec options_table[] = {
 	OPTION_OUTPUT(struct wait_options, json),
 };
-
-/* By id, so that `latest` stays the run that it is now. */
-static int resolve(struct cli *cli, const char *name, char **ret)
-{
-	_cleanup_(freep) char *target = run_target(name, "%s", "");
-	_cleanup_(json_freep) struct json *record = NULL;
-	int r = client_get(&cli->client, target, &record, &cli->err);
-
-	if (r >= 0)
-		*ret = mem_strdup(record_id(record));
-	return r;
-}
 
 /* Wait for each in turn; the records as an array. */
 static int await_all(struct cli *cli, char *const *ids, struct json *records)
@@ -52,7 +41,7 @@ static int conclude(const struct json *records, bool json)
 			status = record_exit_status(record);
 	}
 	if (json)
-		print_json(json_size(records) == 1 ? json_first(records) : records);
+		print_records(records);
 	if (finish_output())
 		return EXIT_TROUBLE;
 	for (const struct json *record = json_first(records); record; record = json_next(record))
@@ -65,15 +54,9 @@ static int run(struct cli *cli, void *data, char **operands)
 	const struct wait_options *options = data;
 	_cleanup_(json_freep) struct json *records = json_new_array();
 	_cleanup_(strv_freep) char **ids = NULL;
-	int r = 0;
+	/* By id, so that `latest` stays the run that it is now. */
+	int r = record_resolve_all(&cli->client, operands, &ids, &cli->err);
 
-	for (size_t i = 0; operands[i] && r >= 0; i++) {
-		char *id = NULL;
-
-		r = resolve(cli, operands[i], &id);
-		if (r >= 0)
-			strv_take(&ids, id);
-	}
 	if (r >= 0)
 		r = await_all(cli, ids, records);
 	return r < 0 ? r : conclude(records, options->json);
@@ -85,7 +68,8 @@ const struct command cmd_wait = {
 	.summary = "Wait until runs have ended",
 	.details =
 		"Prints a line per run when all have ended. With one RUN, -o json prints its record,\n"
-		"with several an array of them.\n"
+		"with several an array of them. What a run in the queue waits for is said on\n"
+		"standard error.\n"
 		"\n"
 		"Exit status: that of the first RUN, in the order given, that did not complete, as\n"
 		"`amlctl run` would have it: the script's own, 128+N, 124, 130 or 125; else 0.\n",

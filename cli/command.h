@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * command - what a command of amlctl is: a descriptor, one a file (cmd_*.c), listed in main.c
+ * command - what a command of amlctl is: a descriptor in a cmd_*.c, listed in main.c
  *
  * main.c reads the options by the descriptor's table, calls `run`, and says what went wrong. --help
  * is made from the descriptor, so that it cannot say something else than the program does.
@@ -63,6 +63,11 @@ extern const struct command cmd_files;
 extern const struct command cmd_download;
 extern const struct command cmd_snapshot;
 extern const struct command cmd_tag;
+extern const struct command cmd_hold;
+extern const struct command cmd_release;
+extern const struct command cmd_share;
+extern const struct command cmd_drain;
+extern const struct command cmd_resume;
 extern const struct command cmd_delete;
 extern const struct command cmd_doctor;
 extern const struct command cmd_status;

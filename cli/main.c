@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command.h"
+#include "cli/complete.h"
 #include "cli/output.h"
 #include "common/mem.h"
 #include "common/strv.h"
@@ -17,12 +18,17 @@ static const struct command *const commands[] = {
 	&cmd_logs,
 	&cmd_wait,
 	&cmd_cancel,
+	&cmd_hold,
+	&cmd_release,
 	&cmd_files,
 	&cmd_download,
 	&cmd_snapshot,
 	&cmd_tag,
+	&cmd_share,
 	&cmd_delete,
 	&cmd_status,
+	&cmd_drain,
+	&cmd_resume,
 	&cmd_doctor,
 	&cmd_version,
 };
@@ -134,6 +140,22 @@ static int unknown_command(const char *name)
 	return wrong_usage(NULL, message);
 }
 
+/* `help --complete [COMMAND]`, for the shells' completion: all that there is, or one command. */
+static int print_completion(const char *name)
+{
+	static const struct option_set global = { global_options, ARRAY_SIZE(global_options),
+		NULL };
+	const struct command *command = name ? find_command(name) : NULL;
+
+	if (name && !command)
+		return EXIT_USAGE;
+	if (command)
+		complete_command(command, &global);
+	else
+		complete_commands(commands, ARRAY_SIZE(commands), &global);
+	return finish_output();
+}
+
 static int help(const char *name)
 {
 	const struct command *command = name ? find_command(name) : NULL;
@@ -213,7 +235,8 @@ static int dispatch(struct cli *cli, char **argv)
 	if (!rest[0])
 		return wrong_usage(NULL, "which command?");
 	if (!strcmp(rest[0], "help"))
-		return help(rest[1]);
+		return rest[1] && !strcmp(rest[1], "--complete") ? print_completion(rest[2])
+								 : help(rest[1]);
 	command = find_command(rest[0]);
 	return command ? run_command(cli, command, rest) : unknown_command(rest[0]);
 }

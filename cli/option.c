@@ -11,7 +11,7 @@
 #include "common/strbuf.h"
 #include "common/strv.h"
 
-#define OPTIONS_MAX 40
+#define OPTIONS_MAX 48
 #define HELP_COLUMN 31
 #define HELP_WIDTH 80
 #define NAME_MAX_COMPARED 31
@@ -70,6 +70,28 @@ int option_count(const char *text, const char *name, void *to, struct error *err
 		return error_set(err, -EINVAL, name, "--%s: \"%s\" must be a whole number from 1",
 			name, text);
 	*(int64_t *)to = number;
+	return 0;
+}
+
+int option_number(const char *text, const char *name, void *to, struct error *err)
+{
+	char *end;
+	long long number;
+
+	errno = 0;
+	number = strtoll(text, &end, 10);
+	if (errno || *end || end == text)
+		return error_set(
+			err, -EINVAL, name, "--%s: \"%s\" must be a whole number", name, text);
+	*(int64_t *)to = number;
+	return 0;
+}
+
+int option_size(const char *text, const char *name, void *to, struct error *err)
+{
+	if (size_parse(text, to) < 0)
+		return error_set(err, -EINVAL, name,
+			"--%s: \"%s\" is no size; write 512M, 8G, or bytes", name, text);
 	return 0;
 }
 

@@ -41,6 +41,9 @@ int option_pair(
 	const char *text, const char *name, void *to, struct error *err); /* char **: KEY=VALUE */
 int option_count(
 	const char *text, const char *name, void *to, struct error *err); /* int64_t, from 1 */
+int option_number(
+	const char *text, const char *name, void *to, struct error *err);         /* int64_t, any */
+int option_size(const char *text, const char *name, void *to, struct error *err); /* int64_t */
 int option_duration(const char *text, const char *name, void *to, struct error *err); /* int64_t */
 int option_json(const char *text, const char *name, void *to, struct error *err); /* bool: json? */
 /* The contract has it, this version does not. */

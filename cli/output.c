@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/command.h"
+#include "cli/table.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/utf8.h"
@@ -22,6 +23,15 @@ static void clear_status(struct strbuf *line)
 	status_shown = false;
 }
 
+static unsigned terminal_width(int fd)
+{
+	struct winsize size;
+
+	if (!isatty(fd) || ioctl(fd, TIOCGWINSZ, &size) < 0)
+		return 0;
+	return size.ws_col;
+}
+
 void say_status(const char *text)
 {
 	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
@@ -29,8 +39,13 @@ void say_status(const char *text)
 	if (!isatty(STDERR_FILENO))
 		return;
 	clear_status(&line);
-	if (text)
-		strbuf_addf(&line, "amlctl: %s", text);
+	if (text) {
+		_cleanup_(freep) char *whole = mem_printf("amlctl: %s", text);
+		unsigned columns = terminal_width(STDERR_FILENO);
+		_cleanup_(freep) char *shown = text_cut(whole, columns > 1 ? columns - 1 : 0);
+
+		strbuf_adds(&line, shown);
+	}
 	status_shown = text != NULL;
 	if (line.size)
 		file_write_all(STDERR_FILENO, line.data, line.size);
@@ -149,9 +164,5 @@ bool output_has_colour(void)
 
 unsigned output_width(void)
 {
-	struct winsize size;
-
-	if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0)
-		return 0;
-	return size.ws_col;
+	return terminal_width(STDOUT_FILENO);
 }

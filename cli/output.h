@@ -15,7 +15,8 @@
 
 /* "amlctl: ..." on stderr; further lines of the text are indented. Clears a status line first. */
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* A line on a terminal's stderr that the next say(), or NULL, clears; nothing else elsewhere. */
+/* A line on a terminal's stderr that the next say(), or NULL, clears; nothing at all elsewhere. It
+ * is cut to the terminal's width: a line that is broken could not be cleared. */
 void say_status(const char *text);
 
 /* Append text with what is no printable UTF-8 as \n, \t, \033, ...: as `ls -b` does it. */

@@ -8,9 +8,11 @@
 
 #include "cli/command.h"
 #include "cli/output.h"
+#include "cli/waiting.h"
 #include "common/clock.h"
 #include "common/mem.h"
 #include "common/run_state.h"
+#include "common/strv.h"
 
 #define WAIT_SECONDS 3600 /* the most that the API takes */
 
@@ -187,16 +189,42 @@ void record_say_warnings(const struct json *record)
 			say("warning: %s", json_string(w));
 }
 
-int record_await(struct client *client, const char *run, struct json **ret, struct error *err)
+int record_resolve_all(struct client *client, char *const *names, char ***ret, struct error *err)
 {
-	_cleanup_(freep) char *target = run_target(run, "?wait=%d", WAIT_SECONDS);
+	_cleanup_(strv_freep) char **ids = NULL;
 
-	for (;;) {
+	for (size_t i = 0; names[i]; i++) {
+		_cleanup_(freep) char *target = run_target(names[i], "%s", "");
 		_cleanup_(json_freep) struct json *record = NULL;
 		int r = client_get(client, target, &record, err);
 
 		if (r < 0)
 			return r;
+		if (!strv_contains(ids, record_id(record)))
+			strv_add(&ids, record_id(record));
+	}
+	*ret = TAKE(ids);
+	return 0;
+}
+
+void print_records(const struct json *records)
+{
+	print_json(json_size(records) == 1 ? json_first(records) : records);
+}
+
+int record_await(struct client *client, const char *run, struct json **ret, struct error *err)
+{
+	struct waiting waiting = { 0 };
+
+	for (;;) {
+		_cleanup_(json_freep) struct json *record = NULL;
+		_cleanup_(freep) char *target =
+			run_target(run, "?wait=%d", waiting_pause(&waiting, WAIT_SECONDS));
+		int r = client_get(client, target, &record, err);
+
+		if (r < 0)
+			return r;
+		waiting_tell(&waiting, record);
 		if (record_is_over(record)) {
 			*ret = TAKE(record);
 			return 0;

@@ -34,5 +34,11 @@ char *record_gist(const struct json *record);
 void record_say_end(const struct json *record, bool whole);
 void record_say_warnings(const struct json *record);
 
-/* Read the record, waiting until the run is over; client's errors. */
+/* The ids of all that is named, each once, as a strv: a name that is none changes nothing. */
+int record_resolve_all(struct client *client, char *const *names, char ***ret, struct error *err);
+/* What stdout gets for several RUNs with -o json: the record of the one, or an array. */
+void print_records(const struct json *records);
+
+/* Read the record, waiting until the run is over, and saying on stderr what it waits for
+ * (waiting.h); client's errors. */
 int record_await(struct client *client, const char *run, struct json **ret, struct error *err);

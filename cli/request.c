@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "cli/after.h"
 #include "cli/output.h"
 #include "cli/runconfig.h"
 #include "common/file.h"
@@ -55,6 +56,8 @@ static int check_text(const struct run_options *options, char *const *operands, 
 		r = check_utf8(texts[i].text, texts[i].what, err);
 	if (r >= 0)
 		r = check_list(options->set_env, "--set-env", err);
+	if (r >= 0)
+		r = check_list(options->after, "--after", err);
 	return r < 0 ? r : check_list(options->tags, "--tag", err);
 }
 
@@ -231,6 +234,29 @@ static void set_optional(struct json *body, const char *key, const char *text)
 		json_set_string(body, key, text);
 }
 
+/* What is not asked for is left to the daemon. */
+static void set_queue(struct json *body, const struct run_options *options)
+{
+	struct json *resources = json_new_object();
+
+	if (options->cpus)
+		json_set_int(resources, "cpus", options->cpus);
+	if (options->gpus)
+		json_set_int(resources, "gpus", options->gpus);
+	if (options->memory)
+		json_set_int(resources, "memory_bytes", options->memory);
+	if (json_size(resources))
+		json_set(body, "resources", resources);
+	else
+		json_free(resources);
+	if (options->priority)
+		json_set_int(body, "priority", options->priority);
+	if (options->hold)
+		json_set_bool(body, "hold", true);
+	if (options->share)
+		json_set_bool(body, "share", true);
+}
+
 static int load_config(const struct run_options *options, const char *directory,
 	struct runconfig *ret, struct error *err)
 {
@@ -249,7 +275,6 @@ static int fill(struct json *body, const struct run_options *options,
 	struct error *err)
 {
 	struct json *environment = NULL;
-	struct json *resources;
 	int r = set_what(body, options, config, operands, err);
 
 	if (r >= 0)
@@ -262,12 +287,8 @@ static int fill(struct json *body, const struct run_options *options,
 	set_optional(body, "display_name", options->display_name);
 	set_limit(body, options, config);
 	json_set(body, "tags", env_object(options->tags));
-	if (!options->cpus)
-		return 0;
-	resources = json_new_object();
-	json_set_int(resources, "cpus", options->cpus);
-	json_set(body, "resources", resources);
-	return 0;
+	set_queue(body, options);
+	return after_set(body, options->after, err);
 }
 
 int request_make(const struct run_options *options, char *const *operands, char *const *environment,

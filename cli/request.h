@@ -24,7 +24,13 @@ struct run_options {
 	char **set_env;
 	char **tags;
 	int64_t max_run_duration;
-	int64_t cpus;
+	int64_t cpus; /* 0: not given */
+	int64_t gpus;
+	int64_t memory;
+	int64_t priority;
+	char **after; /* as given: after.h */
+	bool hold;
+	bool share;
 	bool clean_env;
 	bool detach;
 	bool not_yet; /* never set: options that this version refuses */

@@ -113,6 +113,20 @@ size_t text_width(const char *text)
 	return width;
 }
 
+char *text_cut(const char *text, size_t columns)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+	size_t width;
+
+	text_escape(&out, text);
+	if (columns && text_width(out.data ? out.data : "") > columns) {
+		out.size = fit(out.data, columns - 1, &width);
+		out.data[out.size] = '\0';
+		strbuf_adds(&out, "\xe2\x80\xa6");
+	}
+	return strbuf_steal(&out);
+}
+
 static size_t line_width(const size_t *widths, size_t count)
 {
 	size_t total = count ? (count - 1) * GAP : 0;

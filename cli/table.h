@@ -51,6 +51,8 @@ void table_print(const struct table *table);
 
 /* Columns that text takes on a terminal. */
 size_t text_width(const char *text);
+/* text, escaped (output.h), cut to so many columns with an ellipsis; malloc'ed. */
+char *text_cut(const char *text, size_t columns);
 
 /* "just now", "3 min ago", "2 h ago", "5 days ago", "2026-11-22". malloc'ed. */
 char *time_relative(int64_t now_us, int64_t then_us);

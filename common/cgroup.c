@@ -6,10 +6,12 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <time.h>
 
@@ -17,7 +19,6 @@
 #include "common/file.h"
 #include "common/mem.h"
 
-#define PROC_FILE_MAX (16u << 20)
 /* Cgroups within cgroups that are looked into; cgroup.kill and cgroup.events know no such limit. */
 #define DEPTH_MAX 128
 #define FREEZE_TRIES 20
@@ -141,11 +142,46 @@ int cgroup_is_populated(int fd)
 	return watch_fd < 0 ? watch_fd : cgroup_watch_read(watch_fd);
 }
 
-static int write_text(int fd, const char *name, const char *text)
+int cgroup_write(int fd, const char *name, const char *text)
 {
 	_cleanup_(closep) int file = openat(fd, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
 
 	return file < 0 ? -errno : file_write_all(file, text, strlen(text));
+}
+
+int cgroup_write_number(int fd, const char *name, int64_t value)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%lld", (long long)value);
+	return cgroup_write(fd, name, text);
+}
+
+void cgroup_enable_controllers(int fd)
+{
+	static const char *const controllers[] = { "+memory", "+pids", "+cpu" };
+
+	/* One by one: what is not there does not hinder the others. */
+	for (size_t i = 0; i < ARRAY_SIZE(controllers); i++)
+		(void)cgroup_write(fd, "cgroup.subtree_control", controllers[i]);
+}
+
+/* The C library has no such call. The parent waits until the child has executed something, or has
+ * ended. */
+pid_t cgroup_fork(int fd)
+{
+	struct clone_args args = {
+		.flags = CLONE_VFORK,
+		.exit_signal = SIGCHLD,
+	};
+	long pid;
+
+	if (fd >= 0) {
+		args.flags |= CLONE_INTO_CGROUP;
+		args.cgroup = (__u64)fd;
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	return pid < 0 ? -errno : (pid_t)pid;
 }
 
 /* ---- all that is in it ---- */
@@ -270,7 +306,7 @@ static bool kill_one(void *data, pid_t pid)
 int cgroup_kill_frozen(int fd)
 {
 	const struct timespec pause = { .tv_nsec = FREEZE_PAUSE_NS };
-	int r = write_text(fd, "cgroup.freeze", "1");
+	int r = cgroup_write(fd, "cgroup.freeze", "1");
 
 	for (int i = 0; r >= 0 && i < FREEZE_TRIES && cgroup_is_populated(fd) > 0; i++) {
 		if (read_value(fd, "cgroup.events", "frozen") == 1)
@@ -282,7 +318,7 @@ int cgroup_kill_frozen(int fd)
 
 int cgroup_kill(int fd)
 {
-	int r = write_text(fd, "cgroup.kill", "1");
+	int r = cgroup_write(fd, "cgroup.kill", "1");
 
 	return r == -ENOENT && faccessat(fd, "cgroup.events", F_OK, 0) == 0 ? cgroup_kill_frozen(fd)
 									    : r;
@@ -322,160 +358,4 @@ int cgroup_remove(const char *path)
 		return -EBUSY;
 	r = each_below(fd, remove_below, &depth);
 	return r >= 0 && rmdir(path) < 0 && errno != ENOENT ? -errno : r;
-}
-
-/* ---- the place ---- */
-
-/* Field number n (from 0) of a line of mountinfo, its \ooo undone. malloc'ed, NULL: none. */
-static char *mount_field(const char *line, int n)
-{
-	char *field, *to;
-
-	for (; n > 0 && line; n--) {
-		line = strchr(line, ' ');
-		line = line ? line + 1 : NULL;
-	}
-	if (!line)
-		return NULL;
-	field = to = mem_strndup(line, strcspn(line, " \n"));
-	for (const char *from = field; *from; to++) {
-		bool escaped = from[0] == '\\' && from[1] && from[2] && from[3];
-		char digits[4] = { from[1], escaped ? from[2] : '\0', escaped ? from[3] : '\0' };
-
-		*to = escaped ? (char)strtol(digits, NULL, 8) : *from;
-		from += escaped ? 4 : 1;
-	}
-	*to = '\0';
-	return field;
-}
-
-static bool is_cgroup2(const char *line)
-{
-	static const char mark[] = " - cgroup2 ";
-	const char *end = strchrnul(line, '\n');
-	const char *found = strstr(line, mark);
-
-	return found && found < end;
-}
-
-/* The cgroup that we are in ("0::/a/b"), as it is named in the file system. malloc'ed. */
-static char *own_path(const char *own)
-{
-	static const char gone[] = " (deleted)";
-	const char *line = !strncmp(own, "0::", 3) ? own : strstr(own, "\n0::");
-	_cleanup_(freep) char *path = NULL;
-	size_t size;
-
-	if (!line)
-		return NULL;
-	line = strchr(line, '/');
-	path = line ? mem_strndup(line, strcspn(line, "\n")) : NULL;
-	size = path ? strlen(path) : 0;
-	if (size > sizeof(gone) && !strcmp(path + size - sizeof(gone) + 1, gone))
-		return NULL;
-	return TAKE(path);
-}
-
-/* Of a mount that shows the hierarchy from `root` on: where is the parent of our own cgroup? */
-static char *beside_own(const char *mount_point, const char *root, const char *own)
-{
-	size_t size = strcmp(root, "/") ? strlen(root) : 0;
-	const char *below, *last;
-
-	if (!own || strncmp(own, root, size) != 0 || own[size] != '/' || strstr(own, "/.."))
-		return NULL;
-	below = own + size;
-	last = strrchr(below, '/');
-	if (!last[1]) /* we are in the topmost one: there is nothing beside it */
-		return NULL;
-	return mem_printf("%s%.*s/%s", mount_point, (int)(last - below), below, CGROUP_PARENT_NAME);
-}
-
-char *cgroup_choose(const char *mountinfo, const char *own, bool root)
-{
-	_cleanup_(freep) char *own_cgroup = own_path(own);
-
-	for (const char *line = mountinfo; *line;) {
-		_cleanup_(freep) char *top = is_cgroup2(line) ? mount_field(line, 3) : NULL;
-		_cleanup_(freep) char *point = top ? mount_field(line, 4) : NULL;
-		char *chosen = NULL;
-
-		if (point && root)
-			chosen = path_join(point, CGROUP_PARENT_NAME);
-		else if (point)
-			chosen = beside_own(point, top, own_cgroup);
-		if (chosen)
-			return chosen;
-		line = strchrnul(line, '\n');
-		line += *line == '\n';
-	}
-	return NULL;
-}
-
-static char *path_above(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return mem_strndup(path, slash == path ? 1 : (size_t)(slash - path));
-}
-
-/* The one above must be a cgroup already: no folder is left on another file system. */
-static int make_parent(const char *path)
-{
-	_cleanup_(freep) char *above = path_above(path);
-	_cleanup_(closep) int above_fd = cgroup_open(above);
-	_cleanup_(closep) int fd = -EBADF;
-
-	if (above_fd < 0)
-		return above_fd;
-	if (mkdir(path, 0755) < 0 && errno != EEXIST)
-		return -errno;
-	fd = cgroup_open(path);
-	if (fd < 0)
-		return fd;
-	if (faccessat(fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
-		return -errno;
-	(void)write_text(fd, "cgroup.subtree_control", "+memory");
-	return 0;
-}
-
-/* To start a process in a cgroup one must be allowed to write to the nearest that holds both. */
-static bool may_start_below(const char *parent)
-{
-	_cleanup_(freep) char *above = path_above(parent);
-	_cleanup_(freep) char *procs = path_join(above, "cgroup.procs");
-
-	return faccessat(AT_FDCWD, procs, W_OK, AT_EACCESS) == 0;
-}
-
-static char *find_auto(void)
-{
-	_cleanup_(strbuf_release) struct strbuf mounts = STRBUF_INIT, own = STRBUF_INIT;
-	_cleanup_(freep) char *path = NULL;
-
-	if (file_read(AT_FDCWD, "/proc/self/mountinfo", PROC_FILE_MAX, &mounts) < 0 ||
-		file_read(AT_FDCWD, "/proc/self/cgroup", PROC_FILE_MAX, &own) < 0 || !mounts.size ||
-		!own.size)
-		return NULL;
-	path = cgroup_choose(mounts.data, own.data, geteuid() == 0);
-	if (!path || !may_start_below(path) || make_parent(path) < 0)
-		return NULL;
-	return TAKE(path);
-}
-
-int cgroup_find_parent(const char *setting, char **ret)
-{
-	bool is_auto = !strcmp(setting, CGROUP_PARENT_AUTO);
-	_cleanup_(freep) char *path = is_auto ? find_auto() : NULL;
-
-	if (!is_auto && strcmp(setting, CGROUP_PARENT_NONE)) {
-		int r = setting[0] == '/' ? 0 : -EINVAL;
-
-		path = r < 0 ? NULL : path_absolute(setting);
-		r = r < 0 ? r : make_parent(path);
-		if (r < 0)
-			return r;
-	}
-	*ret = TAKE(path);
-	return 0;
 }

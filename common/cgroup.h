@@ -28,17 +28,23 @@
 #define CGROUP_PARENT_AUTO "auto"
 #define CGROUP_PARENT_NONE "none"
 #define CGROUP_PARENT_NAME "amlagent"
+/* Of systemd's unit that holds the place while daemons come and go (amlagent-supervisor --hold). */
+#define CGROUP_DELEGATED "amlagent.slice/amlagent-runs.service"
+#define CGROUP_HOLDER_NAME "holder"
+/* Below the parent: where it is there supervisors are started in it, out of the reach of whoever
+ * stops the daemon's own cgroup. */
+#define CGROUP_SUPERVISORS_NAME "supervisors"
 
 /*
  * Where a daemon's runs have their cgroups: made, and ours to write in. *ret is malloc'ed, NULL for
  * none. setting:
  *
  *	none     none
- *	auto     cgroup_choose(); none when that cannot be had
+ *	auto     for root cgroup_choose_delegated(), with a cgroup for the supervisors, where it is
+ *	         there; else cgroup_choose(); none when that cannot be had
  *	a path   that one; a negative errno when it is not to be had or not in a cgroup v2 mount
  *
- * The memory controller is switched on there if it can be: it makes the peak and the kills of the
- * out-of-memory killer known.
+ * The controllers are switched on there, as far as they can be (cgroup_enable_controllers()).
  */
 int cgroup_find_parent(const char *setting, char **ret);
 
@@ -48,6 +54,13 @@ int cgroup_find_parent(const char *setting, char **ret);
  * service manager kills a service's cgroup with the service. malloc'ed; NULL: there is no such place.
  */
 char *cgroup_choose(const char *mountinfo, const char *own, bool root);
+/* <cgroup2 mount>/CGROUP_DELEGATED, there or not; pure. malloc'ed, NULL: no such mount. */
+char *cgroup_choose_delegated(const char *mountinfo);
+
+/* The cgroup that we are in, as a path; malloc'ed. NULL: none, or the topmost one. The second is
+ * pure. */
+char *cgroup_own(void);
+char *cgroup_locate_own(const char *mountinfo, const char *own);
 
 /* ---- one cgroup ---- */
 
@@ -57,6 +70,19 @@ int cgroup_make(const char *path);
 
 /* -ENOTSUP when path is not in a cgroup v2 file system; -ENOENT. */
 int cgroup_open(const char *path);
+
+/* Write to one of its files. -ENOENT: it has none of that name, as without the controller. */
+int cgroup_write(int fd, const char *name, const char *text);
+int cgroup_write_number(int fd, const char *name, int64_t value);
+
+/* For those below it, as far as they are to be had: memory (the peak, the kills of the out-of-memory
+ * killer, a limit), pids, cpu. */
+void cgroup_enable_controllers(int fd);
+
+/* fork() into it (negative: into our own). What the child may do is what a child of a vfork() in a
+ * program of many threads may, in memory of its own. A negative errno: kernels and sandboxes know
+ * clone3() or not, and let us into a cgroup or not. */
+pid_t cgroup_fork(int fd);
 
 /* 1: a process lives in it; 0: none. Zombies do not count. */
 int cgroup_is_populated(int fd);

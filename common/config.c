@@ -28,6 +28,12 @@ static int parse_seconds(const char *text, int64_t *ret)
 	return parse_number(text, ret) == 0 ? 0 : duration_parse(text, ret);
 }
 
+/* 0 is a size too: all there is. */
+static int parse_size(const char *text, int64_t *ret)
+{
+	return parse_number(text, ret) == 0 ? 0 : size_parse(text, ret);
+}
+
 static int parse_level(const char *text, int64_t *ret)
 {
 	enum log_level level;
@@ -57,6 +63,18 @@ static const struct key {
 	{ KEY(snapshot_warn_files), parse_number,  AT(snapshot_warn_files), 2000, 1, 100000000, "a number" },
 	{ KEY(max_request_bytes),   size_parse,    AT(max_request_bytes),   INT64_C(4) << 20, 65536, INT64_C(1) << 30, "a size" },
 	{ KEY(log_level),           parse_level,   AT(log_level),           LOG_LEVEL_INFO, 0, 7, "error, warning, info or debug" },
+	{ KEY(cpus),                parse_number,  AT(cpus),                0, 0, 65536, "a number" },
+	{ KEY(memory_bytes),        parse_size,    AT(memory_bytes),        0, 0, INT64_C(1) << 52, "a size" },
+	{ KEY(max_running_runs_per_user), parse_number, AT(max_running_runs_per_user), 0, 0, 100000, "a number" },
+	{ KEY(max_queued_runs_per_user), parse_number, AT(max_queued_runs_per_user), 0, 0, 1000000, "a number" },
+	{ KEY(max_cpus_per_user),   parse_number,  AT(max_cpus_per_user),   0, 0, 65536, "a number" },
+	{ KEY(max_gpus_per_user),   parse_number,  AT(max_gpus_per_user),   0, 0, 1024, "a number" },
+	{ KEY(max_user_priority),   parse_number,  AT(max_user_priority),   1000, -1000, 1000, "a number" },
+	{ KEY(fair_share_seconds),  parse_seconds, AT(fair_share_seconds),  86400, 60, 31536000, "a duration" },
+	{ KEY(max_processes_per_run), parse_number, AT(max_processes_per_run), 0, 0, 4194304, "a number" },
+	{ KEY(max_connections_per_user), parse_number, AT(max_connections_per_user), 256, 0, 100000, "a number" },
+	{ KEY(max_requests_per_second_per_user), parse_number, AT(max_requests_per_second_per_user), 0, 0, 1000000, "a number" },
+	{ KEY(request_timeout_seconds), parse_seconds, AT(request_timeout_seconds), 10, 1, 3600, "a duration" },
 };
 /* clang-format on */
 
@@ -64,6 +82,17 @@ static bool is_cgroup_parent(const char *text)
 {
 	return !strcmp(text, CGROUP_PARENT_AUTO) || !strcmp(text, CGROUP_PARENT_NONE) ||
 	       (text[0] == '/' && text[1] && path_is_inside(text + 1));
+}
+
+/* Whether there is such a group is asked when it counts: names may come from the network. */
+static bool is_group_name(const char *text)
+{
+	return !strpbrk(text, " \t:,");
+}
+
+static bool is_gpu_list(const char *text)
+{
+	return !strcmp(text, "auto") || !strcmp(text, "none") || text[0] == '/';
 }
 
 /* clang-format off */
@@ -75,6 +104,10 @@ static const struct text_key {
 	const char *what;
 } text_keys[] = {
 	{ KEY(cgroup_parent), is_cgroup_parent, AT(cgroup_parent), CGROUP_PARENT_AUTO, "auto, none or an absolute path without \"..\"" },
+	{ KEY(admin_group),   is_group_name,    AT(admin_group),   "", "the name of a group" },
+	{ KEY(users_group),   is_group_name,    AT(users_group),   "", "the name of a group" },
+	{ KEY(share_with_group), is_group_name, AT(share_with_group), "", "the name of a group" },
+	{ KEY(gpus),          is_gpu_list,      AT(gpus),          "auto", "auto, none or device files separated by commas" },
 };
 /* clang-format on */
 

@@ -27,6 +27,26 @@ struct config {
 	int64_t snapshot_warn_files;
 	int64_t max_request_bytes;
 	int64_t log_level; /* enum log_level */
+	/* The queue: what may be given out, and to one user. 0: all the machine has; no limit. */
+	int64_t cpus;
+	int64_t memory_bytes;
+	int64_t max_running_runs_per_user;
+	int64_t max_queued_runs_per_user;
+	int64_t max_cpus_per_user;
+	int64_t max_gpus_per_user;
+	int64_t max_user_priority;     /* highest that one who is no admin may ask for */
+	int64_t fair_share_seconds;    /* half-life of what a user has used */
+	int64_t max_processes_per_run; /* pids.max, where there are cgroups; 0: no limit */
+	/* The socket. Per user; 0: no limit. */
+	int64_t max_connections_per_user;
+	int64_t max_requests_per_second_per_user;
+	int64_t request_timeout_seconds; /* from the first byte of a request to its headers' end */
+	/* Groups of the machine, by name; "": none. */
+	char admin_group[CONFIG_TEXT_SIZE];      /* its members see and change all runs */
+	char users_group[CONFIG_TEXT_SIZE];      /* only its members (and admins) are served */
+	char share_with_group[CONFIG_TEXT_SIZE]; /* its members' runs are read by its members */
+	/* "auto", "none", or device files: "/dev/nvidia0,/dev/nvidia1"; gpu/gpu.h */
+	char gpus[CONFIG_TEXT_SIZE];
 	/* Below which cgroup runs have theirs: "auto", "none" or an absolute path; cgroup.h */
 	char cgroup_parent[CONFIG_TEXT_SIZE];
 };

@@ -52,13 +52,19 @@ static void store(void *to, size_t size, int64_t value)
 		*(int64_t *)to = value;
 }
 
-static void format_numbers(
-	struct strbuf *out, const struct number_field *fields, size_t count, const void *from)
+static void format_numbers_as(struct strbuf *out, int format, const struct number_field *fields,
+	size_t count, const void *from)
 {
-	add_number(out, "format", RUN_DIR_FORMAT);
+	add_number(out, "format", format);
 	for (size_t i = 0; i < count; i++)
 		add_number(out, fields[i].key,
 			load((const char *)from + fields[i].offset, fields[i].size));
+}
+
+static void format_numbers(
+	struct strbuf *out, const struct number_field *fields, size_t count, const void *from)
+{
+	format_numbers_as(out, RUN_DIR_FORMAT, fields, count, from);
 }
 
 static int parse_number(const char *text, int64_t low, int64_t high, int64_t *ret)
@@ -104,7 +110,8 @@ static bool is(const struct record *record, const char *key)
 	return strlen(key) == record->key_size && !memcmp(key, record->key, record->key_size);
 }
 
-static int take_format(const char *data, size_t size, size_t *at)
+/* The format, at most newest. */
+static int take_format(const char *data, size_t size, int newest, size_t *at)
 {
 	struct record record;
 	int64_t format;
@@ -113,7 +120,7 @@ static int take_format(const char *data, size_t size, size_t *at)
 	if (next_record(data, size, at, &record) <= 0 || !is(&record, "format") ||
 		parse_number(record.value, 1, INT64_MAX, &format) < 0)
 		return -EBADMSG;
-	return format > RUN_DIR_FORMAT ? -EPROTONOSUPPORT : 0;
+	return format > newest ? -EPROTONOSUPPORT : (int)format;
 }
 
 static int take_number(
@@ -131,27 +138,45 @@ static int take_number(
 	return 0;
 }
 
+static int take_short_text(const struct record *record, char *to, size_t room)
+{
+	if (strlen(record->value) >= room)
+		return -EBADMSG;
+	strcpy(to, record->value);
+	return 0;
+}
+
 typedef int (*take_record)(const struct record *record, void *to);
 
-static int parse(const char *data, size_t size, take_record take, void *to)
+/* The format. */
+static int parse_up_to(int newest, const char *data, size_t size, take_record take, void *to)
 {
 	struct record record;
 	size_t at;
-	int r = take_format(data, size, &at);
+	int format = take_format(data, size, newest, &at);
+	int r;
 
-	if (r < 0)
-		return r;
+	if (format < 0)
+		return format;
 	while ((r = next_record(data, size, &at, &record)) > 0) {
 		r = take(&record, to);
 		if (r < 0)
 			return r;
 	}
-	return r;
+	return r < 0 ? r : format;
+}
+
+static int parse(const char *data, size_t size, take_record take, void *to)
+{
+	return parse_up_to(RUN_DIR_FORMAT, data, size, take, to);
 }
 
 static const struct number_field launch_numbers[] = {
 	NUMBER(run_launch, limit_us, 0, INT64_MAX),
 	NUMBER(run_launch, grace_us, 0, INT64_MAX),
+	NUMBER(run_launch, memory_max, 0, INT64_MAX),
+	NUMBER(run_launch, pids_max, 0, INT64_MAX),
+	NUMBER(run_launch, cpu_weight, 0, RUN_CPU_WEIGHT_MAX),
 };
 
 void run_launch_release(struct run_launch *launch)
@@ -160,12 +185,36 @@ void run_launch_release(struct run_launch *launch)
 	strv_free(launch->env);
 	free(launch->cwd);
 	free(launch->cgroup);
+	if (launch->as)
+		identity_release(launch->as);
+	free(launch->as);
 	*launch = (struct run_launch){ 0 };
+}
+
+static void add_user(struct strbuf *out, const struct identity *as)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	identity_format(as, &text);
+	add_text(out, "user", text.data);
+}
+
+static void add_limits(struct strbuf *out, const struct run_limits *limits)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	run_limits_format(limits, &text);
+	if (text.size)
+		add_text(out, "limits", text.data);
 }
 
 void run_launch_format(const struct run_launch *launch, struct strbuf *ret)
 {
-	format_numbers(ret, launch_numbers, ARRAY_SIZE(launch_numbers), launch);
+	format_numbers_as(ret, launch->as ? RUN_DIR_FORMAT_AS_USER : RUN_DIR_FORMAT, launch_numbers,
+		ARRAY_SIZE(launch_numbers), launch);
+	if (launch->as)
+		add_user(ret, launch->as);
+	add_limits(ret, &launch->limits);
 	add_text(ret, "cwd", launch->cwd);
 	if (launch->cgroup)
 		add_text(ret, "cgroup", launch->cgroup);
@@ -200,10 +249,29 @@ static char **read_list(const char *data, size_t size, const char *key)
 	return list;
 }
 
+static int take_user(struct run_launch *launch, const char *text)
+{
+	struct identity as;
+	int r = identity_parse(text, &as);
+
+	if (r < 0)
+		return -EBADMSG;
+	if (launch->as)
+		identity_release(launch->as);
+	else
+		launch->as = NEW(struct identity);
+	*launch->as = as;
+	return 0;
+}
+
 static int take_launch(const struct record *record, void *to)
 {
 	struct run_launch *launch = to;
 
+	if (is(record, "user"))
+		return take_user(launch, record->value);
+	if (is(record, "limits"))
+		return run_limits_parse(record->value, &launch->limits);
 	if (is(record, "cwd"))
 		mem_replace(&launch->cwd, record->value);
 	if (is(record, "cgroup"))
@@ -214,8 +282,10 @@ static int take_launch(const struct record *record, void *to)
 int run_launch_parse(const char *data, size_t size, struct run_launch *ret)
 {
 	struct run_launch launch = { 0 };
-	int r = parse(data, size, take_launch, &launch);
+	int r = parse_up_to(RUN_DIR_FORMAT_AS_USER, data, size, take_launch, &launch);
 
+	if (r >= 0 && (launch.as != NULL) != (r == RUN_DIR_FORMAT_AS_USER))
+		r = -EBADMSG;
 	if (r >= 0) {
 		launch.argv = read_list(data, size, "arg");
 		launch.env = read_list(data, size, "env");
@@ -254,11 +324,8 @@ static int take_status(const struct record *record, void *to)
 {
 	struct run_status *status = to;
 
-	if (is(record, "boot_id")) {
-		if (strlen(record->value) >= sizeof(status->boot_id))
-			return -EBADMSG;
-		strcpy(status->boot_id, record->value);
-	}
+	if (is(record, "boot_id"))
+		return take_short_text(record, status->boot_id, sizeof(status->boot_id));
 	if (is(record, "cgroup"))
 		mem_replace(&status->cgroup, record->value);
 	return take_number(record, status_numbers, ARRAY_SIZE(status_numbers), status);
@@ -330,6 +397,8 @@ static const struct number_field exit_numbers[] = {
 void run_exit_format(const struct run_exit *exit, struct strbuf *ret)
 {
 	format_numbers(ret, exit_numbers, ARRAY_SIZE(exit_numbers), exit);
+	if (exit->unenforced[0])
+		add_text(ret, "unenforced", exit->unenforced);
 	/* The last record: without it the file is not whole. */
 	add_text(ret, "end", "");
 }
@@ -344,6 +413,9 @@ static int take_exit(const struct record *record, void *to)
 	struct exit_reader *reader = to;
 
 	reader->whole = is(record, "end");
+	if (is(record, "unenforced"))
+		return take_short_text(
+			record, reader->exit.unenforced, sizeof(reader->exit.unenforced));
 	return take_number(record, exit_numbers, ARRAY_SIZE(exit_numbers), &reader->exit);
 }
 

@@ -2,7 +2,7 @@
 /*
  * run_dir - the run directory: the contract between daemon and supervisor
  *
- * <state>/runs/<run_id>/, mode 0700:
+ * <state>/runs/<run_id>/, mode 0700 (in a daemon of one user):
  *
  *	launch          daemon, before the supervisor is started: what to run. Holds the submitter's
  *	                environment: mode 0600, removed when the run has ended
@@ -30,6 +30,13 @@
  * The parsers are pure and take any bytes (fuzzed); -EBADMSG for what is not such a file,
  * -EPROTONOSUPPORT for one of a format that is newer than ours.
  *
+ * One key must not be skipped: a supervisor that does not know `user` would run a user's command as
+ * root. A `launch` with a user is therefore of format 2, which such a one refuses before it has
+ * started anything; one of format 1 with a user, or of format 2 without, is no `launch` (-EBADMSG).
+ *
+ * In the system service the directory is root's with the user's group, mode 0710, and the files are
+ * root's, mode 0600; work/ and what is in it, and std_log.txt, are the user's.
+ *
  * Part of the supervisor: no JSON, no digest, no stdio streams here.
  */
 #pragma once
@@ -40,9 +47,12 @@
 #include <sys/types.h>
 
 #include "common/cleanup.h"
+#include "common/identity.h"
+#include "common/run_limits.h"
 #include "common/strbuf.h"
 
 #define RUN_DIR_FORMAT 1
+#define RUN_DIR_FORMAT_AS_USER 2 /* of `launch` */
 #define RUN_DIR_LAUNCH "launch"
 #define RUN_DIR_LOCK "lock"
 #define RUN_DIR_STATUS "status"
@@ -64,6 +74,9 @@
  * When the supervisor is dead it is the proof that a process belongs to the run. */
 #define RUN_DIR_VARIABLE "AMLAGENT_RUN_DIR"
 
+#define RUN_CPU_WEIGHT_MAX 10000
+#define RUN_CPU_WEIGHT_USUAL 100
+
 /* What to run. */
 struct run_launch {
 	char **argv; /* argv[0] is an absolute path and is what is executed */
@@ -72,6 +85,13 @@ struct run_launch {
 	char *cgroup;     /* cgroup v2 directory to make for the run's processes; NULL: none */
 	int64_t limit_us; /* 0: none */
 	int64_t grace_us; /* between the first signal and SIGKILL, for limit and leftovers */
+	/* What its cgroup is to hold the run to, where that can be; 0: nothing. */
+	int64_t memory_max; /* bytes, swap included */
+	int64_t pids_max;
+	int64_t cpu_weight; /* 1 to RUN_CPU_WEIGHT_MAX; the kernel's own is 100 */
+	/* Who the command is: numbers alone (identity_parse()). NULL: as the supervisor. */
+	struct identity *as;
+	struct run_limits limits; /* the command's; none known: as the supervisor's */
 };
 
 void run_launch_release(struct run_launch *launch);
@@ -109,14 +129,20 @@ struct run_stop {
 void run_stop_format(const struct run_stop *stop, struct strbuf *ret);
 int run_stop_parse(const char *data, size_t size, struct run_stop *ret);
 
+#define RUN_UNENFORCED_SIZE 64
+#define RUN_UNENFORCED_MEMORY "memory"
+#define RUN_UNENFORCED_PIDS "pids"
+#define RUN_UNENFORCED_CPU "cpu"
+
 /* How it ended. Times: UTC microseconds; durations: microseconds. */
 struct run_exit {
 	enum run_stop_why stopped; /* the stop that had been begun before the command ended */
 	int exit_code;             /* -1 when a signal ended it or it never ran */
 	int signal;                /* 0 when none */
-	int exec_errno;            /* the command could not be executed: a positive errno; else 0 */
-	bool oom;      /* it died of SIGKILL while the kernel's out-of-memory killer was at work */
-	int leftovers; /* processes still there when the command had ended, stopped by us */
+	int exec_errno; /* the command could not be executed: a positive errno (EUSERS: its user's
+			   own limits leave no room for it); else 0 */
+	bool oom;       /* it died of SIGKILL while the kernel's out-of-memory killer was at work */
+	int leftovers;  /* processes still there when the command had ended, stopped by us */
 	int64_t start_us;
 	int64_t end_us;  /* the command's end */
 	int64_t gone_us; /* the last process's end */
@@ -128,6 +154,9 @@ struct run_exit {
 	bool peak_of_all;        /* as the run's cgroup counted it */
 	int64_t oom_kills;       /* in the run's cgroup; -1: nobody counted */
 	int64_t disk_free_bytes; /* for the run's user, where its log is, at the command's end; -1 */
+	/* What `launch` asked for and the cgroup (or the want of one) did not hold: of the words
+	 * RUN_UNENFORCED_*, one space between them; "": nothing. */
+	char unenforced[RUN_UNENFORCED_SIZE];
 };
 
 void run_exit_format(const struct run_exit *exit, struct strbuf *ret);

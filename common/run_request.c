@@ -65,6 +65,61 @@ static int read_priority(const struct json *value, const char *path, void *to, s
 	return read_bounded(value, path, -1000, 1000, to, err);
 }
 
+static int read_condition(const struct json *value, const char *path, void *to, struct error *err)
+{
+	const char *text = json_string(value);
+
+	if (!json_is_string(value))
+		return json_type_error(value, path, "\"afterok\" or \"afterany\"", err);
+	if (strcmp(text, RUN_AFTER_OK) && strcmp(text, RUN_AFTER_ANY))
+		return error_set(err, -EINVAL, path,
+			"%s: \"%.100s\" is none; one of \"%s\" and \"%s\"", path, text,
+			RUN_AFTER_OK, RUN_AFTER_ANY);
+	*(bool *)to = !strcmp(text, RUN_AFTER_ANY);
+	return 0;
+}
+
+static const struct json_field after_fields[] = {
+	{ "run_id", json_read_string, offsetof(struct run_after, run_id), JSON_REQUIRED },
+	{ "condition", read_condition, offsetof(struct run_after, any), 0 },
+};
+
+static int read_one_after(
+	const struct json *value, const char *path, struct run_after *to, struct error *err)
+{
+	int r = json_read(value, after_fields, ARRAY_SIZE(after_fields), to, path, err);
+
+	if (r >= 0 && !to->run_id[0]) {
+		char key[64];
+
+		snprintf(key, sizeof(key), "%.40s.run_id", path);
+		return error_set(err, -EINVAL, key, "%s: is empty", key);
+	}
+	return r;
+}
+
+static int read_after(const struct json *value, const char *path, void *to, struct error *err)
+{
+	struct run_request *request = to;
+	size_t count = json_size(value);
+	int r = 0;
+
+	if (!json_is_array(value))
+		return json_type_error(value, path, "a list of {\"run_id\", \"condition\"}", err);
+	if (count > RUN_AFTER_MAX)
+		return error_set(err, -EINVAL, path,
+			"%s: %zu runs are too many (%d at most); let them be after one another",
+			path, count, RUN_AFTER_MAX);
+	request->after = count ? mem_alloc(count * sizeof(*request->after)) : NULL;
+	for (const struct json *m = json_first(value); r >= 0 && m; m = json_next(m)) {
+		char item[64];
+
+		snprintf(item, sizeof(item), "%.32s[%zu]", path, request->after_count);
+		r = read_one_after(m, item, &request->after[request->after_count++], err);
+	}
+	return r;
+}
+
 /* A command in pieces is joined with spaces and goes through the shell all the same, as Azure ML
  * does it (docs/azure-ml.md): users write ["export", "X=1", "&&", "python", ...]. */
 static int read_command(const struct json *value, const char *path, void *to, struct error *err)
@@ -160,6 +215,9 @@ static const struct json_field request_fields[] = {
 		JSON_SEES_NULL },
 	{ "resources", read_resources, 0, 0 },
 	{ "priority", read_priority, FIELD(priority), 0 },
+	{ "share", json_read_bool, FIELD(share), 0 },
+	{ "hold", json_read_bool, FIELD(hold), 0 },
+	{ "after", read_after, 0, 0 },
 	{ "tags", json_read_pairs, FIELD(tags), 0 },
 	{ "properties", json_read_pairs, FIELD(properties), 0 },
 	{ "submit_environment", json_read_env, FIELD(submit_environment), 0 },
@@ -287,70 +345,13 @@ void run_request_release(struct run_request *request)
 	free(request->environment_name);
 	strv_free(request->environment_variables);
 	free(request->interpreter_path);
+	for (size_t i = 0; i < request->after_count; i++)
+		free(request->after[i].run_id);
+	free(request->after);
 	pairs_release(&request->tags);
 	pairs_release(&request->properties);
 	strv_free(request->submit_environment);
 	*request = (struct run_request){ 0 };
-}
-
-static struct json *environment_definition(const struct run_request *request)
-{
-	struct json *environment = json_new_object();
-	struct json *python = json_new_object();
-	struct json *variables = json_new_object();
-
-	for (size_t i = 0; request->environment_variables && request->environment_variables[i];
-		i++) {
-		const char *entry = request->environment_variables[i];
-		const char *equals = strchr(entry, '=');
-		_cleanup_(freep) char *name = mem_strndup(entry, (size_t)(equals - entry));
-
-		json_set_string(variables, name, equals + 1);
-	}
-	json_set_bool(python, "user_managed_dependencies", true);
-	json_set_string(python, "interpreter_path", request->interpreter_path);
-	json_set_string(environment, "name", request->environment_name);
-	json_set(environment, "environment_variables", variables);
-	json_set(environment, "python", python);
-	return environment;
-}
-
-static struct json *resources_definition(const struct run_request *request)
-{
-	struct json *resources = json_new_object();
-
-	json_set_int(resources, "cpus", request->cpus);
-	json_set_int(resources, "gpus", request->gpus);
-	if (request->memory_bytes)
-		json_set_int(resources, "memory_bytes", request->memory_bytes);
-	else
-		json_set_null(resources, "memory_bytes");
-	return resources;
-}
-
-struct json *run_request_definition(const struct run_request *request)
-{
-	struct json *definition = json_new_object();
-
-	json_set_string(definition, "experiment_name", request->experiment_name);
-	json_set_string(definition, "display_name", request->display_name);
-	json_set_string(definition, "source_directory", request->source_directory);
-	json_set_string(definition, "script", request->script);
-	json_set_strv(definition, "arguments", request->arguments);
-	json_set_string(definition, "command", request->command);
-	json_set_string(definition, "compute_target", request->compute_target);
-	json_set(definition, "environment", environment_definition(request));
-	json_set_null(definition, "distributed_job_config");
-	if (request->max_run_duration_seconds)
-		json_set_int(
-			definition, "max_run_duration_seconds", request->max_run_duration_seconds);
-	else
-		json_set_null(definition, "max_run_duration_seconds");
-	json_set(definition, "resources", resources_definition(request));
-	json_set_int(definition, "priority", request->priority);
-	json_set_pairs(definition, "tags", &request->tags);
-	json_set_pairs(definition, "properties", &request->properties);
-	return definition;
 }
 
 static bool name_char(char c)

@@ -27,6 +27,18 @@
 #define RUN_ARGUMENTS_MAX 16384
 #define RUN_TAGS_MAX 200
 
+#define RUN_AFTER_MAX 64
+
+/* A run that must be over first. */
+struct run_after {
+	char *run_id;
+	bool any; /* afterany: however it ended; else afterok: Completed, or this one ends too */
+};
+
+/* The conditions' names. The one that is not given is afterok. */
+#define RUN_AFTER_OK "afterok"
+#define RUN_AFTER_ANY "afterany"
+
 struct run_request {
 	char *experiment_name;  /* NULL in the request: derived from the source directory */
 	char *display_name;     /* NULL: none */
@@ -43,6 +55,10 @@ struct run_request {
 	int64_t gpus;
 	int64_t memory_bytes; /* 0: not asked for (null in JSON) */
 	int64_t priority;
+	bool share;              /* every user of the daemon may read it */
+	bool hold;               /* it waits in the queue until it is released */
+	struct run_after *after; /* runs it is to follow; array */
+	size_t after_count;
 	struct pairs tags;
 	struct pairs properties;
 	char **submit_environment; /* "NAME=VALUE"; NULL: a clean one */
@@ -53,6 +69,8 @@ void run_request_release(struct run_request *request);
 
 /* The request as understood, defaults filled in, without submit_environment. The caller frees. */
 struct json *run_request_definition(const struct run_request *request);
+/* {"run_id", "condition"} */
+struct json *run_after_json(const struct run_after *after);
 
 /* 1 to 256 of letters, digits, '_', '-', the first a letter or digit. */
 bool experiment_name_valid(const char *name);

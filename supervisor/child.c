@@ -3,12 +3,15 @@
 #include "supervisor/child.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <signal.h>
-#include <sys/syscall.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "common/cgroup.h"
 #include "common/spawn.h"
+#include "supervisor/oom.h"
+
+/* What a login gives. */
+#define CHILD_UMASK 022
 
 int child_open(const struct run_launch *launch, struct child_files *ret)
 {
@@ -37,24 +40,6 @@ void child_close(struct child_files *files)
 	files->work_fd = fd_close(files->work_fd);
 }
 
-/* fork(), into a cgroup: the C library has no such call. The parent waits until the child has
- * executed something, or has ended. */
-static pid_t fork_into(int cgroup_fd)
-{
-	struct clone_args args = {
-		.flags = CLONE_VFORK,
-		.exit_signal = SIGCHLD,
-	};
-	long pid;
-
-	if (cgroup_fd >= 0) {
-		args.flags |= CLONE_INTO_CGROUP;
-		args.cgroup = (__u64)cgroup_fd;
-	}
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	return pid < 0 ? -errno : (pid_t)pid;
-}
-
 static bool is_for_want_of_room(int error)
 {
 	return error == -EAGAIN || error == -ENOMEM;
@@ -63,7 +48,7 @@ static bool is_for_want_of_room(int error)
 /* Kernels and sandboxes know clone3() or not, and let us into a cgroup or not. */
 static pid_t fork_child(struct child_start *start)
 {
-	pid_t pid = fork_into(start->cgroup_fd);
+	pid_t pid = cgroup_fork(start->cgroup_fd);
 
 	if (pid >= 0 || is_for_want_of_room(pid))
 		return pid;
@@ -73,18 +58,54 @@ static pid_t fork_child(struct child_start *start)
 	return pid < 0 ? -errno : pid;
 }
 
+/* Nothing of root's is left: not its place before the out-of-memory killer, not its umask. */
+static int become(const struct identity *as)
+{
+	if (!as)
+		return 0;
+	oom_unprotect_self();
+	umask(CHILD_UMASK);
+	return identity_assume(as);
+}
+
+/* What is wanting to the user (processes, address space: his limits) is not wanting to the machine,
+ * and must not look like it: EUSERS. */
+static int blame(const struct identity *as, int error)
+{
+	static const int wanting[] = { EAGAIN, ENOMEM, EMFILE, ENFILE, EDQUOT, ENOSPC };
+
+	for (size_t i = 0; as && i < ARRAY_SIZE(wanting); i++)
+		if (error == wanting[i])
+			return EUSERS;
+	return error;
+}
+
+/* The working directory is entered and the program executed with the user's rights. */
+static int execute_as(const struct child_start *start)
+{
+	int r = become(start->launch->as);
+
+	if (r < 0)
+		return -r;
+	if (fchdir(start->files->work_fd) < 0)
+		return errno;
+	spawn_reset_signals();
+	execve(start->launch->argv[0], start->launch->argv, start->launch->env);
+	return errno;
+}
+
 /* In the child. Returns only when it fails. */
 static int execute(const struct child_start *start)
 {
 	const struct child_files *files = start->files;
 
 	setsid();
+	identity_leave_keyring();
 	if (dup2(files->null_fd, STDIN_FILENO) < 0 || dup2(files->log_fd, STDOUT_FILENO) < 0 ||
-		dup2(files->log_fd, STDERR_FILENO) < 0 || fchdir(files->work_fd) < 0)
+		dup2(files->log_fd, STDERR_FILENO) < 0)
 		return errno;
-	spawn_reset_signals();
-	execve(start->launch->argv[0], start->launch->argv, start->launch->env);
-	return errno;
+	run_limits_apply(&start->launch->limits);
+	return blame(start->launch->as, execute_as(start));
 }
 
 /* The pipe is closed by the exec: nothing in it says that the command runs. */

@@ -4,7 +4,9 @@
  *
  * In a session of its own, in the run's cgroup from its first instant (a process that is moved there
  * later costs milliseconds, and its children may be missed), with default signals, nothing blocked,
- * and no descriptor but 0, 1 and 2. child_open() does all that can fail for want of a file;
+ * and no descriptor but 0, 1 and 2. With the limits and as the user that `launch` names: from then
+ * on it is his process, which he may signal and trace; the supervisor stays what it is, out of his
+ * reach. child_open() does all that can fail for want of a file;
  * child_start() then only makes the process. No heap.
  */
 #pragma once
@@ -36,5 +38,6 @@ struct child_start {
 			     started without; else 0 */
 };
 
-/* 0 once the command has been executed; else the negative errno of the fork or of the exec. */
+/* 0 once the command has been executed; else the negative errno of the fork or of the exec; -EUSERS:
+ * the limits of the user whom `launch` names leave it no room. */
 int child_start(struct child_start *start, pid_t *ret);

@@ -20,6 +20,15 @@ void oom_protect_self(void)
 		(void)file_write_all(fd, SCORE_ADJ, strlen(SCORE_ADJ));
 }
 
+void oom_unprotect_self(void)
+{
+	_cleanup_(closep) int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+	char text[16];
+
+	if (fd >= 0 && read(fd, text, sizeof(text)) > 0 && text[0] == '-')
+		(void)file_write_all(fd, "0", 1);
+}
+
 int64_t oom_kill_count(void)
 {
 	static const char key[] = "\noom_kill ";

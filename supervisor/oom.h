@@ -12,5 +12,8 @@
  * right to protect itself as well. */
 void oom_protect_self(void);
 
+/* Of what we were given (OOMScoreAdjust= of a service, oom_protect_self()) nothing is kept. */
+void oom_unprotect_self(void);
+
 /* How many processes it has killed since boot; -1 when that is not known. */
 int64_t oom_kill_count(void);

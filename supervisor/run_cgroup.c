@@ -43,6 +43,55 @@ void run_cgroup_make(struct run_cgroup *cgroup)
 	cgroup->events_fd = events_fd;
 }
 
+/* All of it ends when some of it has to; and a limit that swaps instead is none. A kernel without
+ * these files has no swap to limit, or is too old to end all of it. */
+static int limit_memory(int fd, int64_t value)
+{
+	int r = cgroup_write_number(fd, "memory.max", value);
+
+	if (r < 0)
+		return r;
+	(void)cgroup_write(fd, "memory.swap.max", "0");
+	(void)cgroup_write(fd, "memory.oom.group", "1");
+	return 0;
+}
+
+static int limit_pids(int fd, int64_t value)
+{
+	return cgroup_write_number(fd, "pids.max", value);
+}
+
+/* The usual weight is what there is without the controller, too. */
+static int weigh_cpu(int fd, int64_t value)
+{
+	int r = cgroup_write_number(fd, "cpu.weight", value);
+
+	return value == RUN_CPU_WEIGHT_USUAL ? 0 : r;
+}
+
+void run_cgroup_limit(const struct run_cgroup *cgroup, const struct run_launch *launch,
+	char unenforced[static RUN_UNENFORCED_SIZE])
+{
+	const struct {
+		const char *name;
+		int64_t value;
+		int (*set)(int fd, int64_t value);
+	} asked[] = {
+		{ RUN_UNENFORCED_MEMORY, launch->memory_max, limit_memory },
+		{ RUN_UNENFORCED_PIDS, launch->pids_max, limit_pids },
+		{ RUN_UNENFORCED_CPU, launch->cpu_weight, weigh_cpu },
+	};
+
+	unenforced[0] = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		if (!asked[i].value || asked[i].set(cgroup->fd, asked[i].value) >= 0)
+			continue;
+		if (unenforced[0])
+			strcat(unenforced, " ");
+		strcat(unenforced, asked[i].name);
+	}
+}
+
 void run_cgroup_drop(struct run_cgroup *cgroup, int error)
 {
 	record_note("cannot start the command in its cgroup: %s; the run goes on without: %s",

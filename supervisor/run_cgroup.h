@@ -35,6 +35,11 @@ struct run_cgroup {
 void run_cgroup_plan(struct run_cgroup *cgroup, const char *path);
 void run_cgroup_make(struct run_cgroup *cgroup);
 
+/* Before the command is started: hold it to what `launch` asks for. What it asks for and does not get,
+ * also for want of a cgroup, is named as run_exit has it. */
+void run_cgroup_limit(const struct run_cgroup *cgroup, const struct run_launch *launch,
+	char unenforced[static RUN_UNENFORCED_SIZE]);
+
 /* The command could not be started in it, a negative errno: remove it and go on without. */
 void run_cgroup_drop(struct run_cgroup *cgroup, int error);
 

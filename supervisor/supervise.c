@@ -378,9 +378,11 @@ static void run_loop(struct supervision *s)
 	unsigned found = 0;
 
 	while (s->state != OVER) {
-		reap(s);
+		/* First: where all processes are told at once (a session ends), the command's end is
+		 * its answer. */
 		if (found & SOURCE_TERMINATE)
 			happen(s, TERMINATED);
+		reap(s);
 		if (found & SOURCE_CONTROL && read_stop(s))
 			happen(s, STOP_ASKED);
 		if (clock_boot() >= s->deadline_us)
@@ -403,8 +405,10 @@ static int start_child(struct supervision *s)
 	struct child_start start = { &s->begin.launch, &s->begin.files, s->cgroup.fd, 0 };
 	int r = FAIL_POINT(FAIL_CHILD_START, child_start(&start, &s->child));
 
-	if (start.cgroup_error)
+	if (start.cgroup_error) {
 		run_cgroup_drop(&s->cgroup, start.cgroup_error);
+		run_cgroup_limit(&s->cgroup, &s->begin.launch, s->exit.unenforced);
+	}
 	return r;
 }
 
@@ -466,6 +470,7 @@ static int enroll(struct supervision *s)
 		return r;
 	}
 	run_cgroup_make(&s->cgroup);
+	run_cgroup_limit(&s->cgroup, &s->begin.launch, s->exit.unenforced);
 	return 0;
 }
 

@@ -19,16 +19,18 @@ MAY_USE = {
     "agent/store": "common",
     "agent/history": "common",
     "agent/http": "common",
+    "agent/gpu": "common",
     "agent/capture": "common store",
-    "agent/runs": "common store history capture",
-    "agent/api": "common store history capture runs http",
+    "agent/runs": "common store history gpu capture",
+    "agent/api": "common store history gpu capture runs http",
     "agent/check": "common store history",
-    "agent": "common store history capture runs http api check",
+    "agent": "common store history gpu capture runs http api check",
 }
 
 # Header -> the only places that may see it (a folder, or a file).
 LIBRARIES = {
-    "uv.h": ["agent/http/", "agent/runs/", "agent/api/", "agent/agent.h", "agent/agent.c", "agent/main.c"],
+    "uv.h": ["agent/http/", "agent/runs/", "agent/api/", "agent/agent.h", "agent/agent.c", "agent/main.c",
+             "agent/ending.h", "agent/reload.h", "agent/service.h"],
     "sqlite3.h": ["agent/history/"],
     "git2.h": ["agent/capture/git_read", "agent/capture/git_patch.c"],
     "cjson/cJSON.h": ["common/json.c"],

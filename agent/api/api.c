@@ -25,22 +25,50 @@ static const struct {
 	{ -EFBIG, 413, "TooLarge" },
 	{ -E2BIG, 413, "TooLarge" },
 	{ -ERANGE, 416, "RangeNotSatisfiable" },
+	{ -EUSERS, 429, "TooManyRequests" },
 	{ -EAGAIN, 503, "Unavailable" },
 	{ -EMFILE, 503, "Unavailable" },
 	{ -ENFILE, 503, "Unavailable" },
 	{ -ENOMEM, 503, "Unavailable" },
 	{ -ESHUTDOWN, 503, "Unavailable" },
+	{ -ETIMEDOUT, 503, "Unavailable" },
 	{ -ENOSPC, 507, "InsufficientStorage" },
 	{ -EDQUOT, 507, "InsufficientStorage" },
 	{ 0, 500, "InternalError" },
 };
+
+void api_send_answer(struct call *call)
+{
+	struct call_answer answer = call->answer;
+
+	/* While the body comes the request is the transport's. */
+	if (!answer.status || !call->whole || call->event.result)
+		return;
+	call->answer = (struct call_answer){ 0 };
+	http_reply(call->request, answer.status, answer.type, answer.text, strlen(answer.text),
+		answer.headers);
+	free(answer.text);
+	strv_free(answer.headers);
+}
+
+/* At once, if the audit need not be waited for. Takes text over. */
+static void reply(struct call *call, unsigned status, const char *type, char *text, char **headers)
+{
+	call->answered = true;
+	if (call->event.result) {
+		call->answer = (struct call_answer){ status, type, text, strv_copy(headers) };
+		return;
+	}
+	http_reply(call->request, status, type, text, strlen(text), headers);
+	free(text);
+}
 
 static void reply_error(struct call *call, unsigned status, const char *code,
 	const struct error *err, char **headers)
 {
 	struct json *root = json_new_object();
 	struct json *error = json_new_object();
-	_cleanup_(freep) char *text = NULL;
+	char *text;
 
 	json_set_string(error, "code", code);
 	json_set_string(error, "message", err->message);
@@ -48,31 +76,43 @@ static void reply_error(struct call *call, unsigned status, const char *code,
 	json_set(root, "error", error);
 	text = json_print(root);
 	json_free(root);
-	call->answered = true;
-	http_reply(call->request, status, "application/json", text, strlen(text), headers);
+	reply(call, status, "application/json", text, headers);
+}
+
+static size_t meaning_of(int error)
+{
+	size_t i = 0;
+
+	while (meanings[i].error && meanings[i].error != error)
+		i++;
+	return i;
 }
 
 void api_reply_error(struct call *call, const struct error *err)
 {
-	size_t i = 0;
+	size_t i = meaning_of(err->code);
 
-	while (meanings[i].error && meanings[i].error != err->code)
-		i++;
 	reply_error(call, meanings[i].status, meanings[i].code, err, NULL);
 }
 
-/* What the disk says of a submit is the request's fault: the run's route exists. */
+/* What the disk says of a submit is the request's fault: the run's route exists. Of the user's own
+ * folder it may say anything (a file system of his that has gone). A priority that he may not ask for
+ * is forbidden. */
 void api_reply_bad_request(struct call *call, const struct error *err)
 {
 	static const int faults[] = { -EINVAL, -ENOENT, -ENOTDIR, -EACCES, -EPERM, -EBUSY, -ELOOP,
 		-ENAMETOOLONG, -E2BIG };
+	bool is_fault =
+		!strcmp(err->target, "source_directory") && !meanings[meaning_of(err->code)].error;
 
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
-		if (err->code == faults[i]) {
-			reply_error(call, 400, "BadRequest", err, NULL);
-			return;
-		}
-	api_reply_error(call, err);
+		is_fault |= err->code == faults[i];
+	if (err->code == -EPERM && !strcmp(err->target, "priority"))
+		is_fault = false;
+	if (is_fault)
+		reply_error(call, 400, "BadRequest", err, NULL);
+	else
+		api_reply_error(call, err);
 }
 
 void api_fail(struct call *call, int r, const char *target, const char *fmt, ...)
@@ -89,22 +129,37 @@ void api_fail(struct call *call, int r, const char *target, const char *fmt, ...
 
 void api_reply_json(struct call *call, unsigned status, struct json *value)
 {
-	_cleanup_(freep) char *text = json_print(value);
+	char *text = json_print(value);
 
 	json_free(value);
-	call->answered = true;
-	http_reply(call->request, status, "application/json", text, strlen(text), NULL);
+	reply(call, status, "application/json", text, NULL);
 }
 
 void api_reply_record(struct call *call, unsigned status, const struct run_record *record)
 {
-	api_reply_json(call, status, record_json(record));
+	api_reply_json(call, status, record_json(call->api, &call->viewer, record));
 }
 
 void api_reply_empty(struct call *call, unsigned status)
 {
-	call->answered = true;
-	http_reply(call->request, status, NULL, "", 0, NULL);
+	reply(call, status, NULL, mem_strdup(""), NULL);
+}
+
+int api_read_body(struct call *call, bool may_be_empty, struct json **ret)
+{
+	struct error err = ERROR_INIT;
+	size_t size;
+	const char *body = http_request_body(call->request, &size);
+	int r;
+
+	if (!size && may_be_empty) {
+		*ret = json_new_object();
+		return 0;
+	}
+	r = json_parse(body ? body : "", size, ret, &err);
+	if (r < 0)
+		api_reply_error(call, &err);
+	return r;
 }
 
 int api_query_int(struct call *call, const char *key, int64_t low, int64_t high, int64_t fallback,
@@ -127,13 +182,6 @@ int api_query_int(struct call *call, const char *key, int64_t low, int64_t high,
 	}
 	*ret = value;
 	return 0;
-}
-
-static bool allowed(const struct call *call)
-{
-	uid_t uid = http_request_uid(call->request);
-
-	return uid == geteuid() || uid == 0;
 }
 
 static void no_route(struct call *call, const char *method, const char *path)
@@ -170,24 +218,6 @@ static bool check_queries(struct call *call)
 	return true;
 }
 
-static bool resolve_run(struct call *call, const char *name)
-{
-	int r;
-
-	if (!name)
-		return true;
-	r = run_manager_resolve(call->api->options.runs, name, &call->run_id);
-	if (r == -ENOTUNIQ)
-		api_fail(call, r, "run_id", "\"%.200s\" is the beginning of more than one run's id",
-			name);
-	else if (r == -ENOENT)
-		api_fail(call, r, "run_id", "no run \"%.200s\"; `amlctl list` shows what there is",
-			name);
-	else if (r < 0)
-		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
-	return r >= 0;
-}
-
 /* Everything that can be said at the headers is said there: no body is waited for in vain. */
 static void on_begin(void *data, struct http_request *request)
 {
@@ -200,16 +230,15 @@ static void on_begin(void *data, struct http_request *request)
 	call->api = data;
 	call->request = request;
 	http_request_set_user_data(request, call);
-	if (!allowed(call)) {
-		api_fail(call, -EPERM, NULL, "this daemon belongs to another user");
-		return;
-	}
+	access_look(call);
 	call->route = route_find(method, path, &id, &call->rest, &r);
-	if (!call->route)
+	if (!access_is_served(call))
+		;
+	else if (!call->route)
 		no_route(call, method, path);
 	else if (r < 0)
 		api_fail(call, r, NULL, "%.200s: a %%-escape is not right", path);
-	else if (check_queries(call) && resolve_run(call, id) && call->route->begin)
+	else if (check_queries(call) && access_is_given(call, id) && call->route->begin)
 		call->route->begin(call);
 	free(id);
 }
@@ -219,7 +248,10 @@ static void on_handle(void *data, struct http_request *request)
 	struct call *call = http_request_user_data(request);
 
 	(void)data;
-	if (!call->answered)
+	call->whole = true;
+	if (call->answered)
+		api_send_answer(call);
+	else
 		call->route->handle(call);
 }
 
@@ -232,6 +264,9 @@ static void on_end(void *data, struct http_request *request)
 		return;
 	if (call->route && call->route->end)
 		call->route->end(call);
+	api_audit_end(call);
+	free(call->answer.text);
+	strv_free(call->answer.headers);
 	free(call->run_id);
 	free(call->rest);
 	free(call);
@@ -247,10 +282,29 @@ struct api *api_new(const struct api_options *options)
 	struct api *api = NEW(struct api);
 
 	api->options = *options;
+	api->names = api_names_new(options->loop);
+	TAILQ_INIT(&api->looks);
+	api_set_access(api, &options->access);
 	return api;
+}
+
+void api_set_access(struct api *api, const struct api_access *access)
+{
+	struct api_access *mine = &api->options.access;
+
+	mem_replace(&api->admin_group, access->admin_group ? access->admin_group : "");
+	mem_replace(&api->users_group, access->users_group ? access->users_group : "");
+	*mine = *access;
+	mine->admin_group = api->admin_group;
+	mine->users_group = api->users_group;
 }
 
 void api_free(struct api *api)
 {
+	if (!api)
+		return;
+	api_names_free(api->names);
+	free(api->admin_group);
+	free(api->users_group);
 	free(api);
 }

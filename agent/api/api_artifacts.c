@@ -5,8 +5,8 @@
 
 #include "api/api_internal.h"
 #include "api/blob_reply.h"
+#include "api/live_files.h"
 #include "api/pump.h"
-#include "capture/collect.h"
 #include "capture/snapshot.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -19,43 +19,58 @@
 
 /* ---- list ---- */
 
-/* What is in the folders of a live run now, where history does not know it (better). */
-static void add_live(struct call *call, const char *prefix, struct artifacts *list)
+static void reply_list(struct call *call, const struct artifacts *list)
 {
-	_cleanup_(closep) int dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
-	struct artifacts live = { 0 };
+	struct json *array = json_new_array();
 
-	if (dirfd >= 0)
-		collect_list_live(dirfd, &live);
-	for (size_t i = 0; i < live.count; i++) {
-		const struct artifact *item = &live.items[i];
+	for (size_t i = 0; i < list->count; i++)
+		json_append(array, artifact_json(call->run_id, &list->items[i]));
+	api_reply_json(call, 200, array);
+}
 
-		if (!strncmp(item->path, prefix, strlen(prefix)) &&
-			!artifacts_find(list, item->path))
-			artifacts_add(list, item->path, item->size, NULL, item->modified_us);
+/* What history knows. False after having answered. */
+static bool list_stored(struct call *call, struct artifacts *list)
+{
+	int r = history_artifacts_list(call->api->options.history, call->run_id,
+		http_request_query(call->request, "prefix"), list);
+
+	if (r < 0)
+		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
+	return r >= 0;
+}
+
+/* What is in the folders of a live run now, where history does not know it (better). */
+static void listed(struct call *call, int result, const struct artifacts *live)
+{
+	const char *prefix = http_request_query(call->request, "prefix");
+	_cleanup_(artifacts_release) struct artifacts list = { 0 };
+
+	if (result < 0 && result != -ENOENT) {
+		api_fail(call, result, NULL, "cannot look into the run's folders: %s",
+			strerror(-result));
+		return;
 	}
-	artifacts_release(&live);
-	artifacts_sort(list);
+	if (!list_stored(call, &list))
+		return;
+	for (size_t i = 0; i < live->count; i++) {
+		const struct artifact *item = &live->items[i];
+
+		if ((!prefix || !strncmp(item->path, prefix, strlen(prefix))) &&
+			!artifacts_find(&list, item->path))
+			artifacts_add(&list, item->path, item->size, NULL, item->modified_us);
+	}
+	artifacts_sort(&list);
+	reply_list(call, &list);
 }
 
 void artifacts_list(struct call *call)
 {
-	const char *prefix = http_request_query(call->request, "prefix");
-	struct artifacts list = { 0 };
-	struct json *array;
-	int r = history_artifacts_list(call->api->options.history, call->run_id, prefix, &list);
+	_cleanup_(artifacts_release) struct artifacts list = { 0 };
 
-	if (r < 0) {
-		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
-		return;
-	}
 	if (run_manager_is_live(call->api->options.runs, call->run_id))
-		add_live(call, prefix ? prefix : "", &list);
-	array = json_new_array();
-	for (size_t i = 0; i < list.count; i++)
-		json_append(array, artifact_json(call->run_id, &list.items[i]));
-	artifacts_release(&list);
-	api_reply_json(call, 200, array);
+		live_files_list(call, listed);
+	else if (list_stored(call, &list))
+		reply_list(call, &list);
 }
 
 /* ---- read ---- */
@@ -151,46 +166,45 @@ static int reply_stored(struct call *call)
 	return 0;
 }
 
+static void not_read(struct call *call, int r)
+{
+	if (r == -ENOENT || r == -ELOOP)
+		api_fail(call, -ENOENT, "path",
+			"%s has no artifact \"%.300s\"; `amlctl files %s` lists them", call->run_id,
+			call->rest, call->run_id);
+	else
+		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
+}
+
 /* A file that the run may still be writing: what is there now. */
-static int reply_live(struct call *call)
+static void opened(struct call *call, int result, int fd)
 {
 	_cleanup_(strv_freep) char **headers = NULL;
-	_cleanup_(closep) int dirfd = -EBADF;
-	_cleanup_(closep) int fd = -EBADF;
+	_cleanup_(closep) int file = fd;
 	struct blob_reply reply;
 	struct stat st;
-	int r;
 
-	if (!run_manager_is_live(call->api->options.runs, call->run_id))
-		return -ENOENT;
-	dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
-	if (dirfd < 0)
-		return dirfd;
-	r = collect_open_live(dirfd, call->rest, &fd);
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return -errno;
+	if (result >= 0 && fstat(file, &st) < 0)
+		result = -errno;
+	if (result < 0) {
+		not_read(call, result);
+		return;
+	}
 	if (take_range(call, (uint64_t)st.st_size, &reply, &headers)) {
 		call->answered = true;
-		http_reply_file(call->request, reply.status, ARTIFACT_TYPE, TAKE_FD(fd),
+		http_reply_file(call->request, reply.status, ARTIFACT_TYPE, TAKE_FD(file),
 			reply.offset, reply.size, headers);
 	}
-	return 0;
 }
 
 void artifacts_read(struct call *call)
 {
 	int r = reply_stored(call);
 
-	if (r == -ENOENT)
-		r = reply_live(call);
-	if (r == -ENOENT || r == -ELOOP)
-		api_fail(call, -ENOENT, "path",
-			"%s has no artifact \"%.300s\"; `amlctl files %s` lists them", call->run_id,
-			call->rest, call->run_id);
+	if (r == -ENOENT && run_manager_is_live(call->api->options.runs, call->run_id))
+		live_files_open(call, call->rest, opened);
 	else if (r < 0)
-		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
+		not_read(call, r);
 }
 
 /* ---- write ---- */
@@ -250,6 +264,7 @@ static void put_in_history(void *data, const struct run_record *record, const st
 {
 	struct put *put = data;
 
+	api_audit_result(put->call, record, err);
 	if (record)
 		api_reply_json(put->call, 201, artifact_json(record->run_id, &put->artifact));
 	else
@@ -263,6 +278,7 @@ static void put_done(struct work *work)
 	struct put *put = container_of(work, struct put, work);
 	struct call *call = put->call;
 	struct artifacts list = { &put->artifact, 1, 1 };
+	struct error err = ERROR_INIT;
 
 	if (put->result >= 0) {
 		put->artifact.modified_us = clock_utc();
@@ -270,9 +286,8 @@ static void put_done(struct work *work)
 			call->api->options.runs, call->run_id, &list, put_in_history, put);
 		return;
 	}
-	api_fail(call, put->result, NULL, "cannot store the artifact: %s", strerror(-put->result));
-	free(put->artifact.path);
-	free(put);
+	error_errno(&err, put->result, NULL, "cannot store the artifact");
+	put_in_history(put, NULL, &err);
 }
 
 void artifacts_write(struct call *call)

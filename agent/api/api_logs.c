@@ -6,7 +6,7 @@
 
 #include "api/api_internal.h"
 #include "api/blob_reply.h"
-#include "capture/collect.h"
+#include "api/live_files.h"
 #include "common/cleanup.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
@@ -33,15 +33,28 @@ static void stream_close(void *stream)
 
 static const struct http_stream_ops stream_ops = { stream_read, stream_close };
 
-static int reply_live(struct call *call, bool follow, uint64_t offset)
+struct log_query {
+	int64_t follow, offset;
+};
+
+static int read_query(struct call *call, struct log_query *ret)
+{
+	int r = api_query_int(call, "follow", 0, 1, 0, &ret->follow);
+
+	return r < 0 ? r : api_query_int(call, "offset", 0, INT64_MAX, 0, &ret->offset);
+}
+
+/* fd: taken over; negative: it is opened by name. */
+static int reply_live(struct call *call, const struct log_query *query, int fd)
 {
 	struct log_follower_options options = {
 		.manager = call->api->options.runs,
 		.watch = call->api->options.watch,
 		.run_id = call->run_id,
 		.name = call->rest,
-		.offset = offset,
-		.follow = follow,
+		.fd = fd,
+		.offset = (uint64_t)query->offset,
+		.follow = query->follow,
 		.wake = wake,
 		.data = call->request,
 	};
@@ -74,41 +87,8 @@ static int reply_stored(struct call *call, uint64_t offset)
 	return 0;
 }
 
-/* Of a run whose outputs could not be stored the log is where it was written. */
-static int reply_left(struct call *call, uint64_t offset)
+static void not_read(struct call *call, int r)
 {
-	_cleanup_(closep) int dirfd = run_manager_open_dir(call->api->options.runs, call->run_id);
-	_cleanup_(closep) int fd = -EBADF;
-	struct stat st;
-	int r = dirfd < 0 ? dirfd : collect_open_live(dirfd, call->rest, &fd);
-
-	if (r < 0)
-		return r;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (offset > (uint64_t)st.st_size)
-		offset = (uint64_t)st.st_size;
-	call->answered = true;
-	http_reply_file(call->request, 200, LOG_TYPE, TAKE_FD(fd), offset,
-		(uint64_t)st.st_size - offset, NULL);
-	return 0;
-}
-
-void logs_read(struct call *call)
-{
-	int64_t follow, offset;
-	bool is_log = !strncmp(call->rest, "logs/", 5) || !strncmp(call->rest, "user_logs/", 10);
-	int r = -ENOENT;
-
-	if (api_query_int(call, "follow", 0, 1, 0, &follow) < 0 ||
-		api_query_int(call, "offset", 0, INT64_MAX, 0, &offset) < 0)
-		return;
-	if (is_log)
-		r = reply_live(call, follow, (uint64_t)offset);
-	if (is_log && r == -ENOENT)
-		r = reply_stored(call, (uint64_t)offset);
-	if (is_log && r == -ENOENT)
-		r = reply_left(call, (uint64_t)offset);
 	if (r == -ENOENT && !strcmp(call->rest, RUN_LOG_ARTIFACT)) {
 		/* It ended before there was anything to log. */
 		call->answered = true;
@@ -117,7 +97,81 @@ void logs_read(struct call *call)
 		api_fail(call, r, "name",
 			"%s has no log \"%.300s\"; `amlctl files %s` lists what there is",
 			call->run_id, call->rest, call->run_id);
-	} else if (r < 0) {
+	} else {
 		api_fail(call, r, NULL, "cannot read the log: %s", strerror(-r));
+	}
+}
+
+/* Of a run whose outputs could not be stored the log is where it was written. */
+static void left_opened(struct call *call, int result, int fd)
+{
+	_cleanup_(closep) int file = fd;
+	struct log_query query;
+	struct stat st;
+	uint64_t offset;
+
+	if (read_query(call, &query) < 0)
+		return;
+	if (result >= 0 && fstat(file, &st) < 0)
+		result = -errno;
+	if (result < 0) {
+		not_read(call, result);
+		return;
+	}
+	offset = (uint64_t)query.offset;
+	if (offset > (uint64_t)st.st_size)
+		offset = (uint64_t)st.st_size;
+	call->answered = true;
+	http_reply_file(call->request, 200, LOG_TYPE, TAKE_FD(file), offset,
+		(uint64_t)st.st_size - offset, NULL);
+}
+
+/* Of a run that goes on no more. */
+static void read_ended(struct call *call, const struct log_query *query)
+{
+	int r = reply_stored(call, (uint64_t)query->offset);
+
+	if (r == -ENOENT)
+		live_files_open(call, call->rest, left_opened);
+	else if (r < 0)
+		not_read(call, r);
+}
+
+static void live_opened(struct call *call, int result, int fd)
+{
+	struct log_query query;
+
+	if (read_query(call, &query) < 0) {
+		fd_close(fd);
+		return;
+	}
+	if (result >= 0)
+		result = reply_live(call, &query, fd);
+	if (result == -ENOENT)
+		read_ended(call, &query);
+	else if (result < 0)
+		not_read(call, result);
+}
+
+void logs_read(struct call *call)
+{
+	bool is_log = !strncmp(call->rest, "logs/", 5) || !strncmp(call->rest, "user_logs/", 10);
+	struct log_query query;
+	int r;
+
+	if (read_query(call, &query) < 0)
+		return;
+	if (!is_log) {
+		not_read(call, -ENOENT);
+	} else if (!run_manager_is_live(call->api->options.runs, call->run_id)) {
+		read_ended(call, &query);
+	} else if (!live_files_are_ours(call, call->rest)) {
+		live_files_open(call, call->rest, live_opened);
+	} else {
+		r = reply_live(call, &query, -EBADF);
+		if (r == -ENOENT)
+			read_ended(call, &query);
+		else if (r < 0)
+			not_read(call, r);
 	}
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* api_node - the daemon itself: status, health, experiments, its own description */
 #include <fcntl.h>
-#include <pwd.h>
 #include <string.h>
 
 #include "api/api_internal.h"
@@ -14,7 +13,7 @@ void node_experiments(struct call *call)
 {
 	struct history_experiments list = { 0 };
 	struct json *array;
-	int r = history_experiments_list(call->api->options.history, &list);
+	int r = history_experiments_list(call->api->options.history, &call->viewer.sees, &list);
 
 	if (r < 0) {
 		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
@@ -33,37 +32,9 @@ void node_experiments(struct call *call)
 	api_reply_json(call, 200, array);
 }
 
-static struct json *state_counts(struct history *history)
-{
-	int64_t counts[RUN_STATE_COUNT] = { 0 };
-	struct json *json = json_new_object();
-
-	history_count_states(history, counts);
-	for (unsigned i = 0; i < RUN_STATE_COUNT; i++)
-		if (counts[i])
-			json_set_int(json, run_state_name((enum run_state)i), counts[i]);
-	return json;
-}
-
 void node_status(struct call *call)
 {
-	const struct api_options *options = &call->api->options;
-	const struct passwd *user = getpwuid(geteuid());
-	struct json *json = json_new_object();
-	struct run_counts counts;
-
-	run_manager_count(options->runs, &counts);
-	json_set_string(json, "version", AMLAGENT_VERSION);
-	json_set_int(json, "pid", getpid());
-	json_set_int(json, "uid", geteuid());
-	json_set_string(json, "user", user ? user->pw_name : NULL);
-	json_set_string(json, "state_directory", options->state_dir);
-	json_set_time(json, "started_utc", options->started_us);
-	json_set_int(json, "max_running_runs", counts.max_running);
-	json_set_int(json, "running", counts.running);
-	json_set_int(json, "queued", counts.queued);
-	json_set(json, "runs", state_counts(options->history));
-	api_reply_json(call, 200, json);
+	api_reply_json(call, 200, status_json(call));
 }
 
 void node_health(struct call *call)

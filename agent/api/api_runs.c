@@ -9,49 +9,66 @@
 #define LIST_MAX 1000
 #define WAIT_MAX_SECONDS 3600
 
-static int read_body(struct call *call, struct json **ret, struct error *err)
-{
-	size_t size;
-	const char *body = http_request_body(call->request, &size);
-
-	return json_parse(body ? body : "", size, ret, err);
-}
-
-/* The call's result is a record, or why there is none. */
-static void reply_with(struct call *call, unsigned status, const struct run_record *record,
-	const struct error *err)
-{
-	if (record)
-		api_reply_record(call, status, record);
-	else
-		api_reply_error(call, err);
-}
-
 static void submitted(void *data, const struct run_record *record, const struct error *err)
 {
 	struct call *call = data;
 
+	api_audit_result(call, record, err);
 	if (record)
 		api_reply_record(call, 201, record);
 	else
 		api_reply_bad_request(call, err);
 }
 
+/* The runs that it is to follow, by their whole ids: those that the submitter sees. */
+static int resolve_after(struct call *call, struct run_request *request, struct error *err)
+{
+	for (size_t i = 0; i < request->after_count; i++) {
+		char **name = &request->after[i].run_id;
+		char target[64];
+		char *run_id = NULL;
+		int r = run_manager_resolve(
+			call->api->options.runs, &call->viewer.sees, *name, &run_id);
+
+		snprintf(target, sizeof(target), "after[%zu].run_id", i);
+		if (r == -ENOENT || r == -ENOTUNIQ) {
+			access_no_run(r, target, *name, err);
+			return err->code = -EINVAL;
+		}
+		if (r < 0)
+			return access_no_run(r, target, *name, err);
+		free(*name);
+		*name = run_id;
+	}
+	return 0;
+}
+
 void runs_submit(struct call *call)
 {
+	const struct viewer *viewer = &call->viewer;
+	const struct submitter by = {
+		.uid = viewer->sees.uid,
+		.groups = viewer->sees.groups,
+		.group_count = viewer->sees.group_count,
+		.pid = viewer->pid,
+		.admin = viewer->sees.all,
+	};
 	_cleanup_(json_freep) struct json *body = NULL;
 	struct run_request request = { 0 };
 	struct error err = ERROR_INIT;
-	int r = read_body(call, &body, &err);
+	int r;
 
+	if (api_read_body(call, false, &body) < 0)
+		return;
+	r = run_request_parse(body, &request, &err);
 	if (r >= 0)
-		r = run_request_parse(body, &request, &err);
+		r = resolve_after(call, &request, &err);
 	if (r < 0) {
-		api_reply_bad_request(call, &err);
+		run_request_release(&request);
+		submitted(call, NULL, &err);
 		return;
 	}
-	run_manager_submit(call->api->options.runs, &request, http_request_uid(call->request),
-		submitted, call);
+	run_manager_submit(call->api->options.runs, &request, &by, submitted, call);
 }
 
 static int parse_states(const char *text, char ***ret, struct error *err)
@@ -67,7 +84,8 @@ static int parse_states(const char *text, char ***ret, struct error *err)
 				"status: \"%.100s\" is no state; one of NotStarted, Queued, Preparing, "
 				"Starting, Running, Finalizing, CancelRequested, Completed, Failed, Canceled",
 				name);
-		strv_add(ret, name);
+		if (!strv_contains(*ret, name))
+			strv_add(ret, name);
 	}
 	return 0;
 }
@@ -88,7 +106,7 @@ static void reply_list(struct call *call, const struct history_query *query)
 	}
 	array = json_new_array();
 	for (size_t i = 0; i < list.count; i++)
-		json_append(array, record_json(&list.items[i]));
+		json_append(array, record_json(call->api, &call->viewer, &list.items[i]));
 	run_record_list_release(&list);
 	api_reply_json(call, 200, array);
 }
@@ -102,6 +120,8 @@ void runs_list(struct call *call)
 	_cleanup_(freep) char *key =
 		tag ? mem_strndup(tag, equals ? (size_t)(equals - tag) : strlen(tag)) : NULL;
 	struct history_query query = {
+		.viewer = &call->viewer.sees,
+		.user = http_request_query(call->request, "user"),
 		.experiment_name = http_request_query(call->request, "experiment_name"),
 		.tag_key = key,
 		.tag_value = equals ? equals + 1 : NULL,
@@ -121,17 +141,21 @@ void runs_list(struct call *call)
 
 /* ---- show, with ?wait= ---- */
 
+/* While it was waited for the run may have been deleted, or is not shared any more. */
 static void show_now(struct call *call)
 {
-	struct run_record record;
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+	struct error err = ERROR_INIT;
 	int r = run_manager_get(call->api->options.runs, call->run_id, &record);
 
-	if (r < 0) {
-		api_fail(call, r, "run_id", "no run \"%s\"", call->run_id);
+	if (r >= 0 && !history_viewer_sees(&call->viewer.sees, &record))
+		r = -ENOENT;
+	if (r >= 0) {
+		api_reply_record(call, 200, &record);
 		return;
 	}
-	api_reply_record(call, 200, &record);
-	run_record_release(&record);
+	access_no_run(r, "run_id", call->run_id, &err);
+	api_reply_error(call, &err);
 }
 
 static void timer_closed(uv_handle_t *handle)
@@ -197,6 +221,7 @@ void runs_show_end(struct call *call)
 struct patch {
 	struct pairs tags;
 	char *display_name;
+	bool shared, has_shared;
 };
 
 static int read_tags(const struct json *value, const char *path, void *to, struct error *err)
@@ -227,10 +252,30 @@ static int read_display_name(
 	return json_read_string(value, path, to, err);
 }
 
+static int read_shared(const struct json *value, const char *path, void *to, struct error *err)
+{
+	struct patch *patch = to;
+
+	patch->has_shared = true;
+	return json_read_bool(value, path, &patch->shared, err);
+}
+
 static const struct json_field patch_fields[] = {
 	{ "tags", read_tags, offsetof(struct patch, tags), JSON_SEES_NULL },
 	{ "display_name", read_display_name, offsetof(struct patch, display_name), JSON_SEES_NULL },
+	{ "shared", read_shared, 0, 0 },
 };
+
+/* The call's result is a record, or why there is none. */
+static void reply_with(struct call *call, unsigned status, const struct run_record *record,
+	const struct error *err)
+{
+	api_audit_result(call, record, err);
+	if (record)
+		api_reply_record(call, status, record);
+	else
+		api_reply_error(call, err);
+}
 
 static void changed(void *data, const struct run_record *record, const struct error *err)
 {
@@ -242,15 +287,18 @@ void runs_patch(struct call *call)
 	_cleanup_(json_freep) struct json *body = NULL;
 	struct patch patch = { 0 };
 	struct error err = ERROR_INIT;
-	int r = read_body(call, &body, &err);
+	int r;
 
-	if (r >= 0)
-		r = json_read(body, patch_fields, ARRAY_SIZE(patch_fields), &patch, NULL, &err);
+	if (api_read_body(call, false, &body) < 0)
+		return;
+	r = json_read(body, patch_fields, ARRAY_SIZE(patch_fields), &patch, NULL, &err);
+	if (patch.has_shared)
+		call->action = patch.shared ? "share" : "unshare";
 	if (r < 0)
-		api_reply_error(call, &err);
+		reply_with(call, 0, NULL, &err);
 	else
 		run_manager_patch(call->api->options.runs, call->run_id, &patch.tags,
-			patch.display_name, changed, call);
+			patch.display_name, patch.has_shared ? &patch.shared : NULL, changed, call);
 	pairs_release(&patch.tags);
 	free(patch.display_name);
 }
@@ -259,7 +307,7 @@ static void deleted(void *data, const struct run_record *record, const struct er
 {
 	struct call *call = data;
 
-	(void)record;
+	api_audit_result(call, record, err);
 	if (err->code)
 		api_reply_error(call, err);
 	else
@@ -278,6 +326,6 @@ static void canceled(void *data, const struct run_record *record, const struct e
 
 void runs_cancel(struct call *call)
 {
-	run_manager_cancel(call->api->options.runs, call->run_id, http_request_uid(call->request),
-		canceled, call);
+	run_manager_cancel(
+		call->api->options.runs, call->run_id, call->viewer.sees.uid, canceled, call);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* record_json - the run record and artifacts as docs/api.md shows them */
+/* record_json - the run record and artifacts as docs/api.md shows them, to those who may see them */
 #include <string.h>
 
 #include "api/api_internal.h"
@@ -58,14 +58,142 @@ static struct json *log_files_json(const struct run_record *record)
 	return files;
 }
 
-static struct json *definition_json(const struct run_record *record)
-{
-	struct json *definition;
+/* ---- what not everybody sees ---- */
 
-	if (!record->definition ||
-		json_parse(record->definition, strlen(record->definition), &definition, NULL) < 0)
+/* A record as one viewer may see it. */
+struct view {
+	struct api *api;
+	const struct viewer *viewer;
+	const struct run_record *record;
+	bool whole; /* he is its owner or an admin */
+};
+
+/* Of a run that it follows another viewer of it may not know. */
+static bool sees_run(const struct view *view, const char *run_id)
+{
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+
+	return view->whole || (run_manager_get(view->api->options.runs, run_id, &record) >= 0 &&
+				      history_viewer_sees(&view->viewer->sees, &record));
+}
+
+/* entry: "afterok:ID" or "afterany:ID". */
+static const char *after_run(const char *entry)
+{
+	const char *colon = strchr(entry, ':');
+
+	return colon ? colon + 1 : entry;
+}
+
+static struct json *after_json(const struct view *view)
+{
+	struct json *array = json_new_array();
+
+	for (char **entry = view->record->after; entry && *entry; entry++) {
+		struct run_after after = {
+			.run_id = (char *)(uintptr_t)after_run(*entry),
+			.any = !strncmp(*entry, RUN_AFTER_ANY ":", sizeof(RUN_AFTER_ANY)),
+		};
+
+		if (sees_run(view, after.run_id))
+			json_append(array, run_after_json(&after));
+	}
+	return array;
+}
+
+/* The names are no secret, the values may be. */
+static struct json *masked_variables(const struct json *variables)
+{
+	struct json *masked = json_new_object();
+
+	for (const struct json *m = json_first(variables); m; m = json_next(m))
+		json_set_string(masked, json_key(m), "");
+	return masked;
+}
+
+static struct json *masked_environment(const struct json *environment)
+{
+	struct json *masked = json_new_object();
+
+	for (const struct json *m = json_first(environment); m; m = json_next(m))
+		json_set(masked, json_key(m),
+			strcmp(json_key(m), "environment_variables") ? json_copy(m)
+								     : masked_variables(m));
+	return masked;
+}
+
+static struct json *masked_definition(const struct view *view, const struct json *definition)
+{
+	struct json *masked = json_new_object();
+
+	for (const struct json *m = json_first(definition); m; m = json_next(m)) {
+		const char *key = json_key(m);
+
+		if (!strcmp(key, "environment"))
+			json_set(masked, key, masked_environment(m));
+		else if (!strcmp(key, "after"))
+			json_set(masked, key, after_json(view));
+		else
+			json_set(masked, key, json_copy(m));
+	}
+	return masked;
+}
+
+static struct json *definition_json(const struct view *view)
+{
+	const char *text = view->record->definition;
+	struct json *definition, *masked;
+
+	if (!text || json_parse(text, strlen(text), &definition, NULL) < 0)
 		return json_new_null();
-	return definition;
+	if (view->whole)
+		return definition;
+	masked = masked_definition(view, definition);
+	json_free(definition);
+	return masked;
+}
+
+/* ---- the queue ---- */
+
+/* The sentence may name a run that it follows. */
+static bool may_say(const struct view *view, const char *sentence)
+{
+	for (char **entry = view->record->after; entry && *entry; entry++)
+		if (strstr(sentence, after_run(*entry)) && !sees_run(view, after_run(*entry)))
+			return false;
+	return true;
+}
+
+static struct json *granted_json(const struct run_record *record)
+{
+	struct json *json = json_new_object();
+
+	json_set_int(json, "cpus", record->cpus);
+	if (record->memory_bytes)
+		json_set_int(json, "memory_bytes", record->memory_bytes);
+	else
+		json_set_null(json, "memory_bytes");
+	json_set_strv(json, "gpus", record->gpu_ids);
+	return json;
+}
+
+static void add_queue(const struct view *view, struct json *json)
+{
+	const struct run_record *record = view->record;
+	struct queue_info info = { 0 };
+
+	if (!run_state_is_terminal(record->state))
+		run_manager_queue_info(view->api->options.runs, record->run_id, &info);
+	if (info.position > 0)
+		json_set_int(json, "queue_position", info.position);
+	else
+		json_set_null(json, "queue_position");
+	if (info.waiting_for && !may_say(view, info.waiting_for))
+		json_set_string(json, "waiting_for", "waits for another run to end");
+	else
+		json_set_string(json, "waiting_for", info.waiting_for);
+	json_set(json, "resources_granted", info.granted ? granted_json(record) : json_new_null());
+	queue_info_release(&info);
 }
 
 static void set_number(struct json *object, const char *key, int number, bool known)
@@ -76,8 +204,11 @@ static void set_number(struct json *object, const char *key, int number, bool kn
 		json_set_null(object, key);
 }
 
-struct json *record_json(const struct run_record *record)
+struct json *record_json(
+	struct api *api, const struct viewer *viewer, const struct run_record *record)
 {
+	const struct view view = { api, viewer, record,
+		.whole = viewer->sees.all || viewer->sees.uid == record->owner };
 	struct json *json = json_new_object();
 
 	json_set_string(json, "run_id", record->run_id);
@@ -97,7 +228,11 @@ struct json *record_json(const struct run_record *record)
 	json_set_string(json, "snapshot_id", record->snapshot_id);
 	json_set_pairs(json, "tags", &record->tags);
 	json_set_pairs(json, "properties", &record->properties);
-	json_set(json, "run_definition", definition_json(record));
+	json_set(json, "run_definition", definition_json(&view));
+	json_set_bool(json, "shared", record->shared);
+	json_set_string(json, "held_by", record->held_by);
+	json_set(json, "after", after_json(&view));
+	add_queue(&view, json);
 	json_set(json, "resources_used", used_json(record));
 	json_set(json, "interpreter", interpreter_json(record));
 	json_set(json, "log_files", log_files_json(record));

@@ -1,34 +1,39 @@
 /* SPDX-License-Identifier: MIT */
-/* routes - the whole API on one page: method, path, handler; see docs/api.md */
+/* routes - the whole API on one page: method, path, who may, handler; see docs/api.md */
 #include <string.h>
 
 #include "api/api_internal.h"
 #include "common/mem.h"
 #include "common/strbuf.h"
 
-static const char *const list_queries[] = { "experiment_name", "status", "tag", "limit", "before",
-	NULL };
+static const char *const list_queries[] = { "experiment_name", "status", "tag", "user", "limit",
+	"before", NULL };
 static const char *const show_queries[] = { "wait", NULL };
 static const char *const log_queries[] = { "follow", "offset", NULL };
 static const char *const artifact_queries[] = { "prefix", NULL };
 
 /* clang-format off */
 static const struct route routes[] = {
-	{ "POST",   "/v1/runs",                       .handle = runs_submit },
-	{ "GET",    "/v1/runs",                       .handle = runs_list, .queries = list_queries },
-	{ "GET",    "/v1/runs/{id}",                  .handle = runs_show, .end = runs_show_end, .queries = show_queries },
-	{ "PATCH",  "/v1/runs/{id}",                  .handle = runs_patch },
-	{ "DELETE", "/v1/runs/{id}",                  .handle = runs_delete },
-	{ "POST",   "/v1/runs/{id}/cancel",           .handle = runs_cancel },
-	{ "GET",    "/v1/runs/{id}/logs/{rest}",      .handle = logs_read, .queries = log_queries },
-	{ "GET",    "/v1/runs/{id}/artifacts",        .handle = artifacts_list, .queries = artifact_queries },
-	{ "GET",    "/v1/runs/{id}/artifacts/{rest}", .handle = artifacts_read },
-	{ "PUT",    "/v1/runs/{id}/artifacts/{rest}", .handle = artifacts_write, .begin = artifacts_write_begin, .end = artifacts_write_end },
-	{ "GET",    "/v1/runs/{id}/snapshot",         .handle = snapshots_read },
-	{ "GET",    "/v1/experiments",                .handle = node_experiments },
-	{ "GET",    "/v1/status",                     .handle = node_status },
-	{ "GET",    "/v1/openapi.yaml",               .handle = node_openapi },
-	{ "GET",    "/healthz",                       .handle = node_health },
+	{ "POST",   "/v1/runs",                       ACCESS_ANY,       "submit",  runs_submit },
+	{ "GET",    "/v1/runs",                       ACCESS_ANY,       NULL,      runs_list, .queries = list_queries },
+	{ "GET",    "/v1/runs/{id}",                  ACCESS_READ,      NULL,      runs_show, .end = runs_show_end, .queries = show_queries },
+	{ "PATCH",  "/v1/runs/{id}",                  ACCESS_OWN,       "patch",   runs_patch },
+	{ "DELETE", "/v1/runs/{id}",                  ACCESS_OWN,       "delete",  runs_delete },
+	{ "POST",   "/v1/runs/{id}/cancel",           ACCESS_OWN,       "cancel",  runs_cancel },
+	{ "POST",   "/v1/runs/{id}/hold",             ACCESS_OWN,       "hold",    queue_hold },
+	{ "POST",   "/v1/runs/{id}/release",          ACCESS_OWN,       "release", queue_release },
+	{ "GET",    "/v1/runs/{id}/logs/{rest}",      ACCESS_READ,      NULL,      logs_read, .queries = log_queries },
+	{ "GET",    "/v1/runs/{id}/artifacts",        ACCESS_READ,      NULL,      artifacts_list, .queries = artifact_queries },
+	{ "GET",    "/v1/runs/{id}/artifacts/{rest}", ACCESS_READ,      NULL,      artifacts_read },
+	{ "PUT",    "/v1/runs/{id}/artifacts/{rest}", ACCESS_OWN,       "put",     artifacts_write, .begin = artifacts_write_begin, .end = artifacts_write_end },
+	{ "GET",    "/v1/runs/{id}/snapshot",         ACCESS_READ,      NULL,      snapshots_read },
+	{ "GET",    "/v1/experiments",                ACCESS_ANY,       NULL,      node_experiments },
+	{ "GET",    "/v1/status",                     ACCESS_ANY,       NULL,      node_status },
+	{ "POST",   "/v1/drain",                      ACCESS_ADMIN,     "drain",   queue_drain },
+	{ "POST",   "/v1/resume",                     ACCESS_ADMIN,     "resume",  queue_resume },
+	{ "GET",    "/v1/openapi.yaml",               ACCESS_ANY,       NULL,      node_openapi },
+	{ "GET",    "/metrics",                       ACCESS_ANY,       NULL,      metrics_read },
+	{ "GET",    "/healthz",                       ACCESS_EVERYBODY, NULL,      node_health },
 };
 /* clang-format on */
 

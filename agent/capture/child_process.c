@@ -9,12 +9,17 @@
 #include <spawn.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 
+#include "capture/user_exec.h"
+#include "capture/user_helper.h"
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/mem.h"
 #include "common/spawn.h"
+#include "common/strv.h"
 
 /* A program that writes to stderr without end is stopped here, not by its time limit alone. */
 #define COMPLAINT_TOTAL_MAX ((size_t)4 << 20)
@@ -49,9 +54,11 @@ static int open_pipe(int *ret_read, int *ret_write)
 }
 
 /* posix_spawn functions return a positive errno. */
-static int set_files(posix_spawn_file_actions_t *files, const char *cwd, int out, int err)
+static int set_files(posix_spawn_file_actions_t *files, const char *cwd, int in, int out, int err)
 {
-	int r = posix_spawn_file_actions_addopen(files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	int r = in >= 0 ? posix_spawn_file_actions_adddup2(files, in, STDIN_FILENO)
+			: posix_spawn_file_actions_addopen(
+				  files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 
 	if (!r)
 		r = posix_spawn_file_actions_adddup2(files, out, STDOUT_FILENO);
@@ -64,7 +71,8 @@ static int set_files(posix_spawn_file_actions_t *files, const char *cwd, int out
 	return -r;
 }
 
-static int spawn(const struct child_process_options *options, int out, int err, pid_t *ret_pid)
+static int spawn(
+	const struct child_process_options *options, int in, int out, int err, pid_t *ret_pid)
 {
 	static char *const empty[] = { NULL };
 	posix_spawn_file_actions_t files;
@@ -73,7 +81,7 @@ static int spawn(const struct child_process_options *options, int out, int err, 
 
 	posix_spawn_file_actions_init(&files);
 	posix_spawnattr_init(&attributes);
-	r = set_files(&files, options->cwd, out, err);
+	r = set_files(&files, options->cwd, in, out, err);
 	if (r >= 0)
 		r = -spawn_set_attributes(&attributes, POSIX_SPAWN_SETPGROUP);
 	if (r >= 0)
@@ -84,16 +92,38 @@ static int spawn(const struct child_process_options *options, int out, int err, 
 	return r;
 }
 
+/* In memory, not in a pipe: nobody has to write while the other one reads. */
+static int open_input(const struct strbuf *input, int *ret)
+{
+	_cleanup_(closep) int fd = input ? memfd_create("input", MFD_CLOEXEC) : -EBADF;
+	int r;
+
+	if (!input)
+		return 0;
+	if (fd < 0)
+		return -errno;
+	r = file_write_all(fd, input->data, input->size);
+	if (r >= 0 && lseek(fd, 0, SEEK_SET) < 0)
+		r = -errno;
+	if (r >= 0)
+		*ret = TAKE_FD(fd);
+	return r;
+}
+
 static int start(const struct child_process_options *options, struct running *running)
 {
+	_cleanup_(closep) int in = -EBADF;
 	_cleanup_(closep) int out = -EBADF;
 	_cleanup_(closep) int err = -EBADF;
-	int r = open_pipe(&running->out, &out);
+	int r = open_input(options->input, &in);
+
+	if (r >= 0)
+		r = open_pipe(&running->out, &out);
 
 	if (r >= 0)
 		r = open_pipe(&running->err, &err);
 	if (r >= 0)
-		r = spawn(options, out, err, &running->pid);
+		r = spawn(options, in, out, err, &running->pid);
 	if (r < 0)
 		return r;
 	/* Not yet waited for, so the id cannot be another process's. */
@@ -219,7 +249,7 @@ static int finish(const struct running *running, struct child_process *child)
 	return 0;
 }
 
-int child_process_run(const struct child_process_options *options, struct child_process *ret)
+static int run(const struct child_process_options *options, struct child_process *ret)
 {
 	_cleanup_(running_close) struct running running = {
 		.pidfd = -EBADF, .out = -EBADF, .err = -EBADF
@@ -236,6 +266,38 @@ int child_process_run(const struct child_process_options *options, struct child_
 	*ret = child;
 	child = (struct child_process){ 0 };
 	return 0;
+}
+
+/* Root's linker sees nothing of the environment that is meant for the user's program. */
+static int run_as(const struct child_process_options *options, struct child_process *ret)
+{
+	_cleanup_(strbuf_release) struct strbuf who = STRBUF_INIT, env = STRBUF_INIT;
+	_cleanup_(freep) const char **argv = NULL;
+	struct child_process_options helped = *options;
+	size_t count = 3;
+
+	if (options->cwd || options->input)
+		return -EINVAL;
+	if (!user_helper_path())
+		return -ENOPKG;
+	identity_format(options->as, &who);
+	user_exec_format(options->env, &env);
+	argv = mem_alloc((strv_length(options->argv) + count + 1) * sizeof(*argv));
+	argv[0] = user_helper_path();
+	argv[1] = who.data;
+	argv[2] = USER_HELPER_EXEC;
+	for (size_t i = 0; options->argv[i]; i++)
+		argv[count++] = options->argv[i];
+	helped.argv = (char *const *)argv;
+	helped.env = NULL;
+	helped.as = NULL;
+	helped.input = &env;
+	return run(&helped, ret);
+}
+
+int child_process_run(const struct child_process_options *options, struct child_process *ret)
+{
+	return options->as ? run_as(options, ret) : run(options, ret);
 }
 
 void child_process_release(struct child_process *child)

@@ -16,7 +16,10 @@
  *	if (r >= 0 && child.end == CHILD_PROCESS_EXITED && child.status == 0)
  *		(child.output)
  *
- * The program gets /dev/null as stdin, no other descriptor of ours, no blocked or ignored signal.
+ * With `as` the program is that user's process from its first instruction: it is started by
+ * amlagent-user-helper (user_exec.h), which is what is executed then, with an environment of nothing.
+ *
+ * The program gets /dev/null as stdin, or `input`, no other descriptor of ours, no blocked or ignored signal.
  * SIGCHLD is not touched: one child is waited for by its id, so other code's children are safe, and
  * its own is safe from code that does the same (libuv). Descriptors 0 to 2 of the caller are open.
  *
@@ -24,13 +27,15 @@
  * Threads: any, any number at a time; blocks.
  * Errors:  0 when it ran, however it ended; else the negative errno of what hindered its start:
  *          -ENOENT, -EACCES, -ENOEXEC mean argv[0] (or its `#!` program, or cwd), -E2BIG argv and
- *          env.
+ *          env. With `as`: -ENOPKG, amlagent-user-helper is not installed; -EINVAL, a cwd or an
+ *          input as well.
  */
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "common/identity.h"
 #include "common/strbuf.h"
 
 /* How much of the end of stderr is kept. */
@@ -42,6 +47,8 @@ struct child_process_options {
 	const char *cwd;   /* NULL: "/" */
 	size_t output_max; /* more than that on stdout ends it */
 	int timeout_ms;
+	const struct identity *as;  /* NULL: as we are. Else cwd and input are to be NULL */
+	const struct strbuf *input; /* its stdin; NULL: none */
 };
 
 enum child_process_end {

@@ -2,8 +2,9 @@
 /*
  * collect - what a run left in outputs/, logs/ and user_logs/, into the store; see collect.h
  *
- * Every name is looked at before it is opened and opened relative to its directory, so that neither
- * a link nor a pipe gets us anywhere. Moving is linking (store.h): all files stay where they are
+ * Listed first (collect_list.h), then opened one by one, relative to its directory and without
+ * following links, or by a process of the run's user; so that neither a link nor a pipe gets us
+ * anywhere. Moving is linking (store.h): all files stay where they are
  * until whoever called removes the run directory, so a failure or a crash here loses nothing.
  */
 #include "capture/collect.h"
@@ -12,25 +13,25 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "capture/collect_list.h"
+#include "capture/folder.h"
+#include "capture/user_files.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "common/strv.h"
-#include "common/utf8.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
-#define DEPTH_MAX 200 /* each level holds a descriptor */
-#define NAMED_MAX 20  /* warnings that name a file */
 #define MANIFEST_SIZE_MAX ((size_t)1 << 30)
 
 #define OPEN_FILE (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC)
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-static const char *const folders[] = { "logs", "user_logs", "outputs" };
-#define LIVE_FOLDERS 2 /* the first so many are listed while the run goes on */
 #define LOG_FOLDER "user_logs"
+/* Of another's file that grows while it is read so much is kept at most. */
+#define COLLECT_GROWTH_MAX (UINT64_C(64) << 20)
 
 /* The files that the three folders had in the snapshot. */
 struct baseline {
@@ -42,13 +43,15 @@ struct baseline {
 
 struct collector {
 	struct store *store;
-	struct store_batch *batch; /* NULL: paths and sizes only, of a run that goes on */
+	struct store_batch *batch;
 	const struct collect_options *options;
+	struct user_files *user; /* who opens the files; NULL: we do */
+	struct folder_cursor cursor;
 	struct baseline baseline;
+	struct collect_list list;
 	struct artifacts found;
-	struct strbuf path; /* of what is looked at, relative to work/ */
 	char ***warnings;
-	size_t left_out;
+	int work_fd;
 	int log_link_fd; /* the directory that the log's second name was taken from; negative: none
 			  */
 	struct error *err;
@@ -56,33 +59,14 @@ struct collector {
 
 static void collector_release(struct collector *collector)
 {
+	user_files_close(collector->user);
+	folder_cursor_release(&collector->cursor);
+	collect_list_release(&collector->list);
 	free(collector->baseline.manifest);
 	free(collector->baseline.entries);
 	artifacts_release(&collector->found);
-	strbuf_release(&collector->path);
+	fd_close(collector->work_fd);
 	fd_close(collector->log_link_fd);
-}
-
-/* A path as one line of text. */
-static char *printable(const char *path)
-{
-	char *text = utf8_sanitize(path, strlen(path));
-
-	for (char *p = text; *p; p++)
-		if ((unsigned char)*p < ' ' || *p == '\x7f')
-			*p = '?';
-	return text;
-}
-
-static bool in_folders(const char *path)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
-		size_t size = strlen(folders[i]);
-
-		if (!strncmp(path, folders[i], size) && path[size] == '/')
-			return true;
-	}
-	return false;
 }
 
 static int compare_entries(const void *a, const void *b)
@@ -98,7 +82,7 @@ static int parse_baseline(struct baseline *baseline, size_t size)
 	int r = manifest_open(&reader, baseline->manifest, size);
 
 	while (r >= 0 && (r = manifest_next(&reader, &entry)) > 0) {
-		if (entry.type != MANIFEST_FILE || !in_folders(entry.path))
+		if (entry.type != MANIFEST_FILE || !collect_is_inside(entry.path))
 			continue;
 		GROW(baseline->entries, baseline->count, baseline->room);
 		baseline->entries[baseline->count++] = entry;
@@ -143,43 +127,22 @@ static bool is_unchanged(struct collector *collector, const char *path, const st
 	return entry && digest_equal(&entry->digest, digest);
 }
 
-static void leave_out(struct collector *collector, const char *why)
+static void tell_left_out(struct collector *collector)
 {
-	_cleanup_(freep) char *name = printable(collector->path.data);
+	const struct collect_list *list = &collector->list;
 
-	if (!collector->warnings || collector->left_out++ >= NAMED_MAX)
-		return;
-	strv_addf(collector->warnings, "not kept: %s (%s)", name, why);
-}
-
-static void count_left_out(struct collector *collector)
-{
-	if (collector->left_out > NAMED_MAX)
-		strv_addf(collector->warnings, "not kept: %zu more that are not regular files",
-			collector->left_out - NAMED_MAX);
+	for (size_t i = 0; list->warnings && list->warnings[i]; i++)
+		strv_add(collector->warnings, list->warnings[i]);
+	if (list->left_out > COLLECT_NAMED_MAX)
+		strv_addf(collector->warnings, "not kept: %zu more",
+			list->left_out - COLLECT_NAMED_MAX);
 }
 
 static int fail(struct collector *collector, int r, const char *path)
 {
-	_cleanup_(freep) char *name = printable(path);
+	_cleanup_(freep) char *name = collect_printable(path);
 
 	return error_errno(collector->err, r, name, "cannot keep %s", name);
-}
-
-static const char *kind_of(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFLNK:
-		return "a symbolic link";
-	case S_IFIFO:
-		return "a named pipe";
-	case S_IFSOCK:
-		return "a socket";
-	case S_IFDIR:
-		return "a directory";
-	default:
-		return "a device";
-	}
 }
 
 static int64_t modified_us(const struct stat *st)
@@ -203,145 +166,77 @@ static int put(struct collector *collector, int dirfd, const char *name, struct 
 	return put_copy(collector->batch, dirfd, name, ret, ret_size);
 }
 
-/* The script's user owns its files: what it has forbidden itself to read is its output too. */
-static int make_readable(int dirfd, const char *name, mode_t mode, mode_t wanted)
+static void found(struct collector *collector, const char *path, uint64_t size,
+	const struct digest *digest, int64_t modified)
 {
-	return fchmodat(dirfd, name, (mode & 07777) | wanted, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	if (!is_unchanged(collector, path, digest))
+		artifacts_add(&collector->found, path, size, digest, modified);
 }
 
-static int keep_file(struct collector *collector, int dirfd, const char *name, const char *path,
-	const struct stat *st)
+static int keep_ours(struct collector *collector, const struct artifact *file)
 {
 	struct digest digest;
+	const char *name;
 	uint64_t size;
-	int r = put(collector, dirfd, name, &digest, &size);
+	int dirfd = folder_cursor_parent(&collector->cursor, file->path, &name);
+	int r = dirfd < 0 ? dirfd : put(collector, dirfd, name, &digest, &size);
 
-	if (r == -EACCES && make_readable(dirfd, name, st->st_mode, S_IRUSR) >= 0)
-		r = put(collector, dirfd, name, &digest, &size);
 	if (r == -ENOENT)
 		return 0;
 	if (r < 0)
-		return fail(collector, r, path);
-	if (!is_unchanged(collector, path, &digest))
-		artifacts_add(&collector->found, path, size, &digest, modified_us(st));
+		return fail(collector, r, file->path);
+	found(collector, file->path, size, &digest, file->modified_us);
 	return 0;
 }
 
-static int visit_file(
-	struct collector *collector, int dirfd, const char *name, const struct stat *st)
+/* What its own user cannot open is none of the run's output: somebody else's file, by a hard link. */
+static bool is_not_his(int r)
 {
-	const char *path = collector->path.data;
-
-	if (collector->batch)
-		return keep_file(collector, dirfd, name, path, st);
-	artifacts_add(&collector->found, path, (uint64_t)st->st_size, NULL, modified_us(st));
-	return 0;
+	return r == -EACCES || r == -EPERM || r == -ELOOP || r == -ENXIO || r == -ENOTDIR ||
+	       r == -EXDEV;
 }
 
-static int open_to_visit(
-	struct collector *collector, int dirfd, const char *name, const struct stat *st, int *ret)
+static int keep_his(struct collector *collector, const struct artifact *file)
 {
-	int fd = openat(dirfd, name, OPEN_DIRECTORY);
-
-	if (fd < 0 && errno == EACCES && collector->batch &&
-		make_readable(dirfd, name, st->st_mode, S_IRUSR | S_IXUSR) >= 0)
-		fd = openat(dirfd, name, OPEN_DIRECTORY);
-	if (fd < 0)
-		return -errno;
-	*ret = fd;
-	return 0;
-}
-
-static int visit(struct collector *collector, int dirfd, const char *name, unsigned depth);
-
-static int visit_entries(struct collector *collector, DIR *dir, unsigned depth)
-{
-	struct dirent *entry;
-	int r = 0;
-
-	while (r >= 0 && (errno = 0, entry = readdir(dir)))
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-			r = visit(collector, dirfd(dir), entry->d_name, depth);
-	if (r >= 0 && errno)
-		r = fail(collector, -errno, collector->path.data);
-	return r;
-}
-
-static int visit_directory(struct collector *collector, int dirfd, const char *name,
-	const struct stat *st, unsigned depth)
-{
-	_cleanup_(closep) int fd = -EBADF;
-	_cleanup_(closedirp) DIR *dir = NULL;
-	int r;
-
-	if (depth > DEPTH_MAX) {
-		leave_out(collector, "nested too deeply");
-		return 0;
-	}
-	r = open_to_visit(collector, dirfd, name, st, &fd);
-	if (r == -ENOENT || (r < 0 && !collector->batch))
-		return 0;
-	if (r < 0)
-		return fail(collector, r, collector->path.data);
-	dir = fdopendir(fd);
-	if (!dir)
-		return -ENOMEM;
-	TAKE_FD(fd);
-	return visit_entries(collector, dir, depth + 1);
-}
-
-/* The path is that of name; depth 0 is one of the folders. */
-static int visit_named(struct collector *collector, int dirfd, const char *name, unsigned depth)
-{
-	bool is_log = !strcmp(collector->path.data, RUN_LOG_ARTIFACT);
+	_cleanup_(closep) int fd = user_files_open_file(collector->user, file->path);
+	struct digest digest;
 	struct stat st;
+	uint64_t size;
+	int r;
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : fail(collector, -errno, collector->path.data);
-	if (S_ISDIR(st.st_mode) && !is_log)
-		return visit_directory(collector, dirfd, name, &st, depth);
-	if (S_ISREG(st.st_mode) && depth == 0) {
-		leave_out(collector, "a file, not a folder");
+	if (fd == -ENOENT)
+		return 0;
+	if (is_not_his(fd)) {
+		collect_list_leave_out(&collector->list, file->path, "its user cannot read it");
 		return 0;
 	}
-	if (S_ISREG(st.st_mode))
-		/* Under the log's name there is the log, from the run directory. */
-		return is_log ? 0 : visit_file(collector, dirfd, name, &st);
-	leave_out(collector, kind_of(st.st_mode));
+	r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
+	if (r >= 0)
+		r = store_batch_put_fd_max(collector->batch, fd,
+			(uint64_t)st.st_size + COLLECT_GROWTH_MAX, &digest, &size);
+	if (r < 0)
+		return fail(collector, r, file->path);
+	found(collector, file->path, size, &digest, modified_us(&st));
 	return 0;
 }
 
-static int visit(struct collector *collector, int dirfd, const char *name, unsigned depth)
-{
-	size_t size = collector->path.size;
-	int r;
-
-	if (size)
-		strbuf_addc(&collector->path, '/');
-	strbuf_adds(&collector->path, name);
-	r = visit_named(collector, dirfd, name, depth);
-	collector->path.size = size;
-	collector->path.data[size] = '\0';
-	return r;
-}
-
-static int visit_folders(struct collector *collector, int work_fd, size_t count)
+static int keep_files(struct collector *collector)
 {
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < count; i++)
-		r = visit(collector, work_fd, folders[i], 0);
+	for (size_t i = 0; r >= 0 && i < collector->list.files.count; i++) {
+		const struct artifact *file = &collector->list.files.items[i];
+
+		r = collector->user ? keep_his(collector, file) : keep_ours(collector, file);
+	}
 	return r;
 }
 
-static int open_work(int run_dirfd, int *ret)
+static int open_work(int run_dirfd)
 {
 	int fd = openat(run_dirfd, RUN_DIR_WORK, OPEN_DIRECTORY);
 
-	if (fd < 0)
-		return -errno;
-	*ret = fd;
-	return 0;
+	return fd < 0 ? -errno : fd;
 }
 
 /*
@@ -368,32 +263,73 @@ static void put_log_link_back(struct collector *collector)
 			RUN_DIR_LOG, 0);
 }
 
-static int collect_log(struct collector *collector, int work_fd)
+/* Its name in the run directory is the daemon's, whoever the run is. */
+static int collect_log(struct collector *collector)
 {
 	int run_dirfd = collector->options->run_dirfd;
+	struct digest digest;
 	struct stat st;
+	uint64_t size;
+	int r;
 
 	if (fstatat(run_dirfd, RUN_DIR_LOG, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : fail(collector, -errno, RUN_LOG_ARTIFACT);
 	if (!S_ISREG(st.st_mode))
 		return fail(collector, -EINVAL, RUN_LOG_ARTIFACT);
-	if (collector->options->move && work_fd >= 0)
-		take_log_link(collector, work_fd, &st);
-	return keep_file(collector, run_dirfd, RUN_DIR_LOG, RUN_LOG_ARTIFACT, &st);
+	if (collector->options->move && collector->work_fd >= 0)
+		take_log_link(collector, collector->work_fd, &st);
+	r = put(collector, run_dirfd, RUN_DIR_LOG, &digest, &size);
+	if (r == -EACCES &&
+		fchmodat(run_dirfd, RUN_DIR_LOG, (st.st_mode & 07777) | S_IRUSR, 0) == 0)
+		r = put(collector, run_dirfd, RUN_DIR_LOG, &digest, &size);
+	if (r < 0)
+		return fail(collector, r, RUN_LOG_ARTIFACT);
+	found(collector, RUN_LOG_ARTIFACT, size, &digest, modified_us(&st));
+	return 0;
+}
+
+static int list_ours(struct collector *collector)
+{
+	collector->work_fd = open_work(collector->options->run_dirfd);
+	if (collector->work_fd < 0)
+		return collector->work_fd == -ENOENT
+			       ? 0
+			       : fail(collector, collector->work_fd, RUN_DIR_WORK);
+	collector->cursor.root_fd = collector->work_fd;
+	return collect_list_make(collector->work_fd, false, &collector->list, collector->err);
+}
+
+/* The user has a process open his work/: 0 with NULL when there is none. */
+static int open_user(
+	const struct identity *as, const char *run_dir, struct user_files **ret, struct error *err)
+{
+	_cleanup_(freep) char *work = path_join(run_dir, RUN_DIR_WORK);
+	_cleanup_(freep) char *real = NULL;
+	uint64_t device, inode;
+	int r = user_files_open(as, work, ret, &device, &inode, &real);
+
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? error_errno(err, r, RUN_DIR_WORK, "cannot open %s as its user", work) : 0;
+}
+
+static int list_his(struct collector *collector)
+{
+	const struct collect_options *options = collector->options;
+	int r = open_user(options->as, options->run_dir, &collector->user, collector->err);
+
+	return r < 0 || !collector->user
+		       ? r
+		       : user_files_list(collector->user, false, &collector->list, collector->err);
 }
 
 static int collect_all(struct collector *collector)
 {
-	_cleanup_(closep) int work_fd = -EBADF;
-	int r = open_work(collector->options->run_dirfd, &work_fd);
+	int r = collector->options->as ? list_his(collector) : list_ours(collector);
 
-	if (r < 0 && r != -ENOENT)
-		return fail(collector, r, RUN_DIR_WORK);
-	if (work_fd >= 0)
-		r = visit_folders(collector, work_fd, ARRAY_SIZE(folders));
-	else
-		r = 0;
-	return r < 0 ? r : collect_log(collector, work_fd);
+	if (r >= 0)
+		r = keep_files(collector);
+	return r < 0 ? r : collect_log(collector);
 }
 
 static void hand_over(struct artifacts *from, struct artifacts *list)
@@ -411,7 +347,9 @@ int collect_outputs(struct store *store, const struct collect_options *options,
 {
 	_cleanup_(collector_release) struct collector collector = { .store = store,
 		.options = options,
+		.cursor = FOLDER_CURSOR_INIT(-EBADF),
 		.warnings = warnings,
+		.work_fd = -EBADF,
 		.log_link_fd = -EBADF,
 		.err = err };
 	int r = store_batch_begin(store, &collector.batch);
@@ -423,7 +361,7 @@ int collect_outputs(struct store *store, const struct collect_options *options,
 		store_batch_abort(collector.batch);
 	else
 		r = store_batch_commit(collector.batch);
-	count_left_out(&collector);
+	tell_left_out(&collector);
 	if (r < 0) {
 		put_log_link_back(&collector);
 		return error_errno(err, r, NULL, "cannot write to the store");
@@ -432,21 +370,37 @@ int collect_outputs(struct store *store, const struct collect_options *options,
 	return 0;
 }
 
-int collect_list_live(int run_dirfd, struct artifacts *list)
+static void add_log(int run_dirfd, struct artifacts *list)
 {
-	_cleanup_(collector_release) struct collector collector = { .log_link_fd = -EBADF };
-	_cleanup_(closep) int work_fd = -EBADF;
 	struct stat st;
-	int r = open_work(run_dirfd, &work_fd);
 
-	if (r >= 0)
-		r = visit_folders(&collector, work_fd, LIVE_FOLDERS);
+	if (fstatat(run_dirfd, RUN_DIR_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+		artifacts_add(list, RUN_LOG_ARTIFACT, (uint64_t)st.st_size, NULL, modified_us(&st));
+}
+
+static int list_live(const struct collect_options *options, struct collect_list *ret)
+{
+	_cleanup_(user_files_closep) struct user_files *user = NULL;
+	_cleanup_(closep) int work_fd = -EBADF;
+	int r;
+
+	if (options->as) {
+		r = open_user(options->as, options->run_dir, &user, NULL);
+		return r < 0 || !user ? r : user_files_list(user, true, ret, NULL);
+	}
+	work_fd = open_work(options->run_dirfd);
+	return work_fd < 0 ? work_fd : collect_list_make(work_fd, true, ret, NULL);
+}
+
+int collect_list_live(const struct collect_options *options, struct artifacts *list)
+{
+	_cleanup_(collect_list_release) struct collect_list live = { 0 };
+	int r = list_live(options, &live);
+
 	if (r < 0 && r != -ENOENT)
 		return r;
-	if (fstatat(run_dirfd, RUN_DIR_LOG, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-		artifacts_add(&collector.found, RUN_LOG_ARTIFACT, (uint64_t)st.st_size, NULL,
-			modified_us(&st));
-	hand_over(&collector.found, list);
+	add_log(options->run_dirfd, &live.files);
+	hand_over(&live.files, list);
 	return 0;
 }
 
@@ -455,6 +409,7 @@ static int not_a_file(int r)
 {
 	switch (r) {
 	case -ELOOP:
+	case -EXDEV:
 	case -ENOTDIR:
 	case -ENXIO:
 	case -ENODEV:
@@ -484,28 +439,35 @@ static int open_regular(int dirfd, const char *name, int *ret)
 }
 
 /* Part by part, each without following a link: there is no way up or out. */
-int collect_open_live(int run_dirfd, const char *path, int *ret_fd)
+static int open_ours(int run_dirfd, const char *path, int *ret_fd)
 {
-	_cleanup_(closep) int fd = -EBADF;
-	_cleanup_(freep) char *copy = NULL;
-	char *part, *rest;
-	int r;
+	_cleanup_(closep) int work_fd = open_work(run_dirfd);
+	_cleanup_(folder_cursor_release) struct folder_cursor cursor = FOLDER_CURSOR_INIT(work_fd);
+	const char *name;
+	int dirfd = work_fd < 0 ? work_fd : folder_cursor_parent(&cursor, path, &name);
 
-	if (!strcmp(path, RUN_LOG_ARTIFACT))
-		return open_regular(run_dirfd, RUN_DIR_LOG, ret_fd);
-	if (!in_folders(path) || !path_is_inside(path))
-		return -ENOENT;
-	r = open_work(run_dirfd, &fd);
+	return dirfd < 0 ? not_a_file(dirfd) : open_regular(dirfd, name, ret_fd);
+}
+
+static int open_his(const struct collect_options *options, const char *path, int *ret_fd)
+{
+	_cleanup_(user_files_closep) struct user_files *user = NULL;
+	int r = open_user(options->as, options->run_dir, &user, NULL);
+
+	if (r >= 0)
+		r = user ? user_files_open_file(user, path) : -ENOENT;
 	if (r < 0)
 		return not_a_file(r);
-	rest = copy = mem_strdup(path);
-	for (part = strsep(&rest, "/"); rest; part = strsep(&rest, "/")) {
-		int below = openat(fd, part, OPEN_DIRECTORY);
+	*ret_fd = r;
+	return 0;
+}
 
-		if (below < 0)
-			return not_a_file(-errno);
-		fd_close(fd);
-		fd = below;
-	}
-	return open_regular(fd, part, ret_fd);
+int collect_open_live(const struct collect_options *options, const char *path, int *ret_fd)
+{
+	if (!strcmp(path, RUN_LOG_ARTIFACT))
+		return open_regular(options->run_dirfd, RUN_DIR_LOG, ret_fd);
+	if (!collect_is_inside(path) || !path_is_inside(path))
+		return -ENOENT;
+	return options->as ? open_his(options, path, ret_fd)
+			   : open_ours(options->run_dirfd, path, ret_fd);
 }

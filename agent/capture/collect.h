@@ -22,11 +22,16 @@
 #include "common/artifact.h"
 #include "common/digest.h"
 #include "common/error.h"
+#include "common/identity.h"
 
 struct store;
 
 struct collect_options {
-	int run_dirfd;                    /* the run directory: std_log.txt and work/ */
+	int run_dirfd;             /* the run directory: std_log.txt and work/ */
+	const char *run_dir;       /* its absolute path; for `as` */
+	const struct identity *as; /* whose run it is: all below work/ is looked at and opened by a
+				      process of his (user_files.h), and copied, never moved. NULL:
+				      ours */
 	const struct digest *snapshot_id; /* NULL: none; everything counts as made by the run */
 	bool move; /* the run directory goes afterwards: link files into the store, do not copy */
 };
@@ -39,8 +44,8 @@ int collect_outputs(struct store *store, const struct collect_options *options,
  * What is there now under logs/ and user_logs/ of a run that still goes on: paths and sizes,
  * digests zero. Never blocks on a pipe or follows a link.
  */
-int collect_list_live(int run_dirfd, struct artifacts *list);
+int collect_list_live(const struct collect_options *options, struct artifacts *list);
 
 /* Open one file of those: a regular file below logs/, user_logs/ or outputs/, found without
  * following links; user_logs/std_log.txt is the run directory's own log. -ENOENT else. */
-int collect_open_live(int run_dirfd, const char *path, int *ret_fd);
+int collect_open_live(const struct collect_options *options, const char *path, int *ret_fd);

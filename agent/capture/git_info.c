@@ -62,14 +62,14 @@ static void explain_end(const struct child_process *child, const char *dir, char
 			child->complaint.size ? child->complaint.data : "no message");
 }
 
-static void run_helper(const char *helper, const char *dir, char *const *env,
-	struct git_answer *answer, char ***warnings)
+static void run_helper(const char *helper, const struct identity *as, const char *dir,
+	char *const *env, struct git_answer *answer, char ***warnings)
 {
 	_cleanup_(strv_freep) char **clean = helper_environment(env);
 	_cleanup_(child_process_release) struct child_process child = { 0 };
 	char *const argv[] = { (char *)helper, (char *)dir, NULL };
 	struct child_process_options options = { argv, clean, NULL, HELPER_OUTPUT_MAX,
-		HELPER_TIMEOUT_MS };
+		HELPER_TIMEOUT_MS, as, NULL };
 	int r = child_process_run(&options, &child);
 
 	if (r < 0) {
@@ -137,17 +137,28 @@ static void set_properties(const struct git_answer *answer, struct pairs *proper
 			pairs_set(properties, list[i].key, list[i].value);
 }
 
-void git_info_read(
-	const char *helper, const char *source_dir, char *const *env, struct git_info *ret)
+/* Where there is no repository no process is started. */
+static void read_as_we_are(const char *helper, const char *source_dir, char *const *env,
+	struct git_answer *answer, char ***warnings)
 {
 	_cleanup_(freep) char *dir = realpath(source_dir, NULL);
+
+	if (!dir)
+		strv_addf(warnings, "git: %s: %s", source_dir, strerror(errno));
+	else if (helper && has_repository(dir))
+		run_helper(helper, NULL, dir, env, answer, warnings);
+}
+
+void git_info_read(const char *helper, const struct identity *as, const char *source_dir,
+	char *const *env, struct git_info *ret)
+{
 	_cleanup_(git_answer_release) struct git_answer answer = { 0 };
 	char **warnings = NULL;
 
-	if (!dir)
-		strv_addf(&warnings, "git: %s: %s", source_dir, strerror(errno));
-	else if (helper && has_repository(dir))
-		run_helper(helper, dir, env, &answer, &warnings);
+	if (as && helper)
+		run_helper(helper, as, source_dir, env, &answer, &warnings);
+	else if (!as)
+		read_as_we_are(helper, source_dir, env, &answer, &warnings);
 	apply_overrides(env, &answer);
 	*ret = (struct git_info){ .warnings = warnings };
 	set_properties(&answer, &ret->properties);

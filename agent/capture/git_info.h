@@ -5,7 +5,8 @@
  * libgit2 is linked by one small program, amlagent-git-info, and not by the daemon: initialising it
  * costs four megabytes and a hostile repository is then parsed outside the daemon (docs: "git").
  * git_info_read() looks for a `.git` above the directory; where there is none it costs a few stats,
- * else it runs the helper (with a time limit) and reads its answer.
+ * else it runs the helper (with a time limit) and reads its answer. For another user (`as`) the helper
+ * is always run, as him (child_process.h): nothing of his is looked at with other rights.
  *
  * Values that do not exist (detached head, no remote, no commit) have no property. Credentials are
  * stripped from the URL (git_url.h). The overrides AZUREML_GIT_REPOSITORY_URI, AZUREML_GIT_BRANCH,
@@ -27,6 +28,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/identity.h"
 #include "common/strv.h"
 
 #define GIT_PATCH_MAX (16u << 20)
@@ -40,6 +42,6 @@ struct git_info {
 };
 
 /* helper: the program's path; NULL: no repository can be read, overrides alone count. */
-void git_info_read(
-	const char *helper, const char *source_dir, char *const *env, struct git_info *ret);
+void git_info_read(const char *helper, const struct identity *as, const char *source_dir,
+	char *const *env, struct git_info *ret);
 void git_info_release(struct git_info *info);

@@ -82,6 +82,16 @@ static void tell_patch(struct git_read *read, struct strbuf *answer)
 		git_answer_add_patch(answer, patch.data, patch.size);
 }
 
+/* A directory that the user who asks may not read is his to be told of. */
+static int open_repository(const char *source_dir, struct git_read **ret, struct error *err)
+{
+	_cleanup_(freep) char *dir = realpath(source_dir, NULL);
+
+	if (!dir)
+		return error_errno(err, -errno, NULL, "%s", source_dir);
+	return git_read_open(dir, ret, err);
+}
+
 static int tell(const char *dir)
 {
 	_cleanup_(strbuf_release) struct strbuf answer = STRBUF_INIT;
@@ -91,7 +101,7 @@ static int tell(const char *dir)
 	int r;
 
 	git_answer_begin(&answer);
-	if (git_read_open(dir, &read, &err) < 0)
+	if (open_repository(dir, &read, &err) < 0)
 		warn(&answer, &err);
 	if (read)
 		tell_commit(read, &answer);

@@ -8,6 +8,7 @@
 #include "capture/snapshot_index.h"
 #include "capture/snapshot_list.h"
 #include "capture/snapshot_read.h"
+#include "capture/source.h"
 #include "capture/walk.h"
 #include "common/file.h"
 #include "common/mem.h"
@@ -23,8 +24,7 @@ struct take {
 	struct store *store;
 	const char *index_dir;
 	char index_name[DIGEST_HEX_SIZE + 1];
-	int root_fd;
-	struct stat root;
+	const struct source *source;
 	int64_t start;
 	struct walk walk;
 	struct snapshot_index index; /* of the last time; zeroes when there is none */
@@ -38,67 +38,25 @@ static void take_release(struct take *take)
 	snapshot_index_release(&take->index);
 	walk_release(&take->walk);
 	snapshot_release(&take->result);
-	take->root_fd = fd_close(take->root_fd);
 }
 
 /* ---- opening ---- */
 
-static int open_source(const char *source_dir, struct error *err)
+static void take_open(struct take *take)
 {
-	static const char target[] = "source_directory";
-	int fd;
-
-	if (!*source_dir)
-		return error_set(err, -EINVAL, target, "source_directory: the name is empty");
-	fd = open(source_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
-	switch (errno) {
-	case ENOENT:
-		return error_set(
-			err, -ENOENT, target, "source_directory: no such folder: %s", source_dir);
-	case ENOTDIR:
-		return error_set(
-			err, -ENOTDIR, target, "source_directory: not a folder: %s", source_dir);
-	case EACCES:
-		return error_set(err, -EACCES, target,
-			"source_directory: no permission to read %s: change that (chmod u+rx)",
-			source_dir);
-	default:
-		return error_errno(
-			err, -errno, target, "source_directory: cannot open %s", source_dir);
-	}
-}
-
-/* The same directory has one index, by whatever path it is reached. */
-static void name_index(const char *source_dir, char ret[static DIGEST_HEX_SIZE + 1])
-{
-	_cleanup_(freep) char *real = realpath(source_dir, NULL);
-	const char *path = real ? real : source_dir;
+	const struct source *source = take->source;
+	struct timespec now;
 	struct digest digest;
 
-	digest_of(path, strlen(path), &digest);
-	digest_format(&digest, ret);
-}
-
-static int take_open(struct take *take, const char *source_dir, struct error *err)
-{
-	struct timespec now;
-
-	take->root_fd = open_source(source_dir, err);
-	if (take->root_fd < 0)
-		return take->root_fd;
-	if (fstat(take->root_fd, &take->root) < 0)
-		return error_errno(
-			err, -errno, "source_directory", "cannot look at %s", source_dir);
 	clock_gettime(CLOCK_REALTIME, &now);
 	take->start = file_time_ns(now);
-	name_index(source_dir, take->index_name);
+	/* The same directory has one index, by whatever path it is reached. */
+	digest_of(source->name, strlen(source->name), &digest);
+	digest_format(&digest, take->index_name);
 	if (snapshot_index_load(take->index_dir, take->index_name, &take->index) >= 0 &&
-		(take->index.head.root_device != take->root.st_dev ||
-			take->index.head.root_inode != take->root.st_ino))
+		(take->index.head.root_device != source->device ||
+			take->index.head.root_inode != source->inode))
 		snapshot_index_release(&take->index);
-	return 0;
 }
 
 static void find_own_state(const struct take *take, struct walk_options *options)
@@ -120,13 +78,10 @@ static int take_walk(struct take *take, const struct snapshot_limits *limits, st
 	if (limits->max_files < UINT64_MAX / WALK_BEYOND)
 		options.entries_max = limits->max_files * WALK_BEYOND;
 	find_own_state(take, &options);
-	r = walk_run(take->root_fd, &options, &take->walk, err);
+	r = source_walk(take->source, &options, &take->walk, err);
 	if (r < 0)
 		return r;
-	r = snapshot_list_make(
-		take->root_fd, &take->walk, &take->list, &take->result.warnings, err);
-	if (r < 0)
-		return r;
+	snapshot_list_make(&take->walk, &take->list, &take->result.warnings);
 	return snapshot_list_check(&take->list, &take->walk, limits, &take->result.warnings, err);
 }
 
@@ -143,7 +98,7 @@ static bool is_same(const struct take *take, const struct snapshot_item *item,
 		       file_stamp_is_settled(stamp, take->index.head.start);
 	if (stamp->mode != entry->stamp.mode)
 		return false;
-	return S_ISDIR(stamp->mode) || (item->target && !strcmp(item->target, entry->target));
+	return !item->entry->target || !strcmp(item->entry->target, entry->target);
 }
 
 /*
@@ -188,7 +143,7 @@ static void add_to_manifest(struct take *take, const struct snapshot_item *item,
 		.digest = item->digest,
 		.size = stamp->size,
 		.path = path,
-		.target = item->target,
+		.target = item->entry->target,
 	};
 
 	manifest_add(manifest, &entry);
@@ -211,7 +166,7 @@ static uint64_t write_down(struct take *take, struct strbuf *manifest, struct st
 			.stamp = item->entry->stamp,
 			.digest = item->digest,
 			.path = path,
-			.target = item->target ? item->target : "",
+			.target = item->entry->target ? item->entry->target : "",
 		};
 
 		if (item->state == ITEM_GONE)
@@ -241,8 +196,8 @@ static void save_index(const struct take *take, struct strbuf *index, uint64_t c
 {
 	struct snapshot_index_head head = {
 		.start = take->start,
-		.root_device = take->root.st_dev,
-		.root_inode = take->root.st_ino,
+		.root_device = take->source->device,
+		.root_inode = take->source->inode,
 		.count = count,
 		.snapshot_id = take->result.id,
 	};
@@ -262,7 +217,7 @@ static int take_store(struct take *take, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot write to the store");
 	r = snapshot_read(
-		batch, take->root_fd, &take->walk, &take->list, &take->result.files_read, err);
+		batch, take->source, &take->walk, &take->list, &take->result.files_read, err);
 	if (r < 0)
 		return r;
 	count = write_down(take, &manifest, &index);
@@ -276,13 +231,12 @@ static int take_store(struct take *take, struct error *err)
 	return 0;
 }
 
-static int take_all(struct take *take, const char *source_dir, const struct snapshot_limits *limits,
-	struct error *err)
+static int take_all(struct take *take, const struct snapshot_limits *limits, struct error *err)
 {
-	int r = take_open(take, source_dir, err);
+	int r;
 
-	if (r >= 0)
-		r = take_walk(take, limits, err);
+	take_open(take);
+	r = take_walk(take, limits, err);
 	if (r < 0)
 		return r;
 	if (!recall(take))
@@ -293,15 +247,15 @@ static int take_all(struct take *take, const char *source_dir, const struct snap
 	return 0;
 }
 
-int snapshot_take(struct store *store, const char *index_dir, const char *source_dir,
+int snapshot_take(struct store *store, const char *index_dir, const struct source *source,
 	const struct snapshot_limits *limits, struct snapshot *ret, struct error *err)
 {
 	_cleanup_(take_release) struct take take = {
 		.store = store,
 		.index_dir = index_dir,
-		.root_fd = -EBADF,
+		.source = source,
 	};
-	int r = take_all(&take, source_dir, limits, err);
+	int r = take_all(&take, limits, err);
 
 	if (r < 0)
 		return r;

@@ -2,12 +2,12 @@
 /*
  * snapshot - a source directory into the store, and back
  *
- * snapshot_take() walks the directory once, in sorted order, leaves out what the ignore files say
+ * snapshot_take() walks the directory (source.h: with the rights of its user) once, in sorted order, leaves out what the ignore files say
  * (`.amlignore` files at every level when the root has one, else `.gitignore` files; never both;
  * `.git` never), stores what is new, and returns the id: the digest of the canonical manifest
  * (store/manifest.h), itself a blob.
  *
- * It has a memory: <index_dir>/<digest of the directory's path>, a list in walk order of path,
+ * It has a memory: <index_dir>/<digest of the source's name>, a list in walk order of path,
  * device, inode, size, mtime, ctime, mode and digest. An unchanged file costs one stat. Files whose
  * times were in the same clock tick as the walk that read them are read again (git's "racy" rule).
  * The index is a cache: a missing, torn or foreign one only costs time. A file that changes while
@@ -34,6 +34,7 @@
 #include "common/digest.h"
 #include "common/error.h"
 
+struct source;
 struct store;
 
 /* A larger manifest is refused (-EFBIG): readers may take this as their bound. */
@@ -52,7 +53,7 @@ struct snapshot {
 	char **warnings;     /* strv */
 };
 
-int snapshot_take(struct store *store, const char *index_dir, const char *source_dir,
+int snapshot_take(struct store *store, const char *index_dir, const struct source *source,
 	const struct snapshot_limits *limits, struct snapshot *ret, struct error *err);
 void snapshot_release(struct snapshot *snapshot);
 

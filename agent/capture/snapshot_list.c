@@ -2,10 +2,8 @@
 /* snapshot_list - what a snapshot will hold, in the order of its manifest; see snapshot_list.h */
 #include "capture/snapshot_list.h"
 
-#include <limits.h>
 #include <string.h>
 
-#include "capture/folder.h"
 #include "capture/tree_link.h"
 #include "common/mem.h"
 #include "common/strv.h"
@@ -32,9 +30,7 @@ static const char *const notice_texts[NOTICE_COUNT] = {
 struct lister {
 	const struct walk *walk;
 	struct snapshot_list *list;
-	struct folder_cursor cursor;
 	struct notice notices[NOTICE_COUNT];
-	struct error *err;
 };
 
 static void notice_add(struct notice *notice, const char *dir, const char *name, const char *target)
@@ -82,46 +78,15 @@ static struct snapshot_item *add_item(
 	return &list->items[list->count++];
 }
 
-/* -ENOENT: it is gone. */
-static int read_target(struct lister *lister, const char *path, char **ret)
-{
-	char target[PATH_MAX];
-	const char *name;
-	int dirfd = folder_cursor_parent(&lister->cursor, path, &name);
-	ssize_t size = dirfd < 0 ? -1 : readlinkat(dirfd, name, target, sizeof(target));
-
-	if (dirfd < 0)
-		return dirfd;
-	if (size < 0)
-		return -errno;
-	if (size == 0 || size == sizeof(target))
-		return -ENAMETOOLONG;
-	*ret = mem_strndup(target, (size_t)size);
-	return 0;
-}
-
-static int list_link(struct lister *lister, const struct walk_dir *dir, struct walk_entry *entry)
+static void list_link(struct lister *lister, const struct walk_dir *dir, struct walk_entry *entry)
 {
 	_cleanup_(strbuf_release) struct strbuf path = STRBUF_INIT;
 	struct snapshot_item *item = add_item(lister->list, dir, entry);
-	int r = read_target(lister, snapshot_item_path(item, &path), &item->target);
 
-	if (r == -ENOENT) {
-		item->state = ITEM_GONE;
-		return 0;
-	}
-	if (r == -EINVAL || r == -ENOTDIR || r == -ELOOP)
-		return error_set(lister->err, -EBUSY, path.data,
-			"\"%s\" changed while the snapshot was taken: try again when nothing "
-			"writes to the folder",
-			path.data);
-	if (r < 0)
-		return error_errno(
-			lister->err, r, path.data, "cannot read the link \"%s\"", path.data);
 	lister->list->files++;
-	if (tree_link_leads_out(path.data, item->target))
-		notice_add(&lister->notices[NOTICE_LINK_OUT], dir->path, entry->name, item->target);
-	return 0;
+	if (tree_link_leads_out(snapshot_item_path(item, &path), entry->target))
+		notice_add(
+			&lister->notices[NOTICE_LINK_OUT], dir->path, entry->name, entry->target);
 }
 
 static void list_file(struct lister *lister, const struct walk_dir *dir, struct walk_entry *entry)
@@ -134,68 +99,50 @@ static void list_file(struct lister *lister, const struct walk_dir *dir, struct 
 		list->bytes = UINT64_MAX;
 }
 
-static int list_dir(struct lister *lister, const struct walk_dir *dir);
+static void list_dir(struct lister *lister, const struct walk_dir *dir);
 
-static int list_folder(struct lister *lister, const struct walk_dir *dir, struct walk_entry *entry)
+static void list_folder(struct lister *lister, const struct walk_dir *dir, struct walk_entry *entry)
 {
 	if (!entry->dir || entry->dir->vanished)
-		return 0;
+		return;
 	add_item(lister->list, dir, entry);
 	lister->list->folders++;
-	return list_dir(lister, entry->dir);
+	list_dir(lister, entry->dir);
 }
 
 /* At most WALK_DEPTH_MAX deep. */
-static int list_dir(struct lister *lister, const struct walk_dir *dir)
+static void list_dir(struct lister *lister, const struct walk_dir *dir)
 {
-	int r = 0;
-
 	if (dir->rules_are_link)
 		notice_add(
 			&lister->notices[NOTICE_RULES], dir->path, lister->walk->rule_file, NULL);
-	for (size_t i = 0; r >= 0 && i < dir->count; i++) {
+	for (size_t i = 0; i < dir->count; i++) {
 		struct walk_entry *entry = &dir->entries[i];
 
 		if (S_ISREG(entry->stamp.mode))
 			list_file(lister, dir, entry);
 		else if (S_ISDIR(entry->stamp.mode))
-			r = list_folder(lister, dir, entry);
+			list_folder(lister, dir, entry);
 		else if (S_ISLNK(entry->stamp.mode))
-			r = list_link(lister, dir, entry);
+			list_link(lister, dir, entry);
 		else
 			notice_add(&lister->notices[NOTICE_SPECIAL], dir->path, entry->name, NULL);
 	}
-	return r;
 }
 
-int snapshot_list_make(int root_fd, const struct walk *walk, struct snapshot_list *ret,
-	char ***warnings, struct error *err)
+void snapshot_list_make(const struct walk *walk, struct snapshot_list *ret, char ***warnings)
 {
-	struct snapshot_list list = { 0 };
-	struct lister lister = {
-		.walk = walk,
-		.list = &list,
-		.cursor = FOLDER_CURSOR_INIT(root_fd),
-		.err = err,
-	};
-	int r = list_dir(&lister, walk->dirs[0]);
+	struct lister lister = { .walk = walk, .list = ret };
 
+	*ret = (struct snapshot_list){ 0 };
+	list_dir(&lister, walk->dirs[0]);
 	if (walk->skipped)
 		notice_add(&lister.notices[NOTICE_OWN_STATE], walk->skipped, "", NULL);
 	notices_end(lister.notices, warnings);
-	folder_cursor_release(&lister.cursor);
-	if (r < 0) {
-		snapshot_list_release(&list);
-		return r;
-	}
-	*ret = list;
-	return 0;
 }
 
 void snapshot_list_release(struct snapshot_list *list)
 {
-	for (size_t i = 0; i < list->count; i++)
-		free(list->items[i].target);
 	free(list->items);
 	*list = (struct snapshot_list){ 0 };
 }

@@ -2,8 +2,8 @@
 /*
  * snapshot_list - what a snapshot will hold, in the order of its manifest
  *
- * Made of a walk, which must outlive it. Links are read here; files are only counted, so that the
- * limits can be checked before anything is stored.
+ * Made of a walk, which must outlive it. Files are only counted, so that the limits can be checked
+ * before anything is stored. Pure.
  *
  * Errors: negative errno with err naming the file.
  */
@@ -27,7 +27,6 @@ enum snapshot_item_state {
 struct snapshot_item {
 	const struct walk_dir *dir; /* the one it lies in */
 	struct walk_entry *entry;
-	char *target;         /* links */
 	struct digest digest; /* files that are known */
 	enum snapshot_item_state state;
 };
@@ -41,8 +40,7 @@ struct snapshot_list {
 };
 
 /* Adds to warnings: links that lead out, what is left out. */
-int snapshot_list_make(int root_fd, const struct walk *walk, struct snapshot_list *ret,
-	char ***warnings, struct error *err);
+void snapshot_list_make(const struct walk *walk, struct snapshot_list *ret, char ***warnings);
 /* A zeroed one is fine. */
 void snapshot_list_release(struct snapshot_list *list);
 

@@ -2,12 +2,12 @@
 /* snapshot_read - the files of a list that are not known yet; see snapshot_read.h */
 #include "capture/snapshot_read.h"
 
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <time.h>
 
 #include "capture/folder.h"
 #include "capture/parallel.h"
+#include "capture/source.h"
 #include "common/mem.h"
 #include "store/store.h"
 
@@ -20,23 +20,12 @@
 
 struct reader {
 	struct store_batch *batch;
+	const struct source *source;
 	const struct walk *walk;
 	struct snapshot_item **items;
 	struct folder_cursor cursors[PARALLEL_WORKERS_MAX];
 	atomic_ullong read;
 };
-
-static int open_item(struct folder_cursor *cursor, const char *path)
-{
-	const char *name;
-	int dirfd = folder_cursor_parent(cursor, path, &name);
-	int fd;
-
-	if (dirfd < 0)
-		return dirfd;
-	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
 
 /* -EAGAIN: it changed meanwhile, or is no regular file any more. */
 static int read_once(struct store_batch *batch, int fd, struct snapshot_item *item)
@@ -52,7 +41,9 @@ static int read_once(struct store_batch *batch, int fd, struct snapshot_item *it
 	before = file_stamp_of(&st);
 	if (!S_ISREG(st.st_mode))
 		return -EAGAIN;
-	r = store_batch_put_fd(batch, fd, &digest, &size);
+	r = store_batch_put_fd_max(batch, fd, before.size, &digest, &size);
+	if (r == -EFBIG)
+		return -EAGAIN;
 	if (r < 0)
 		return r;
 	if (fstat(fd, &st) < 0)
@@ -69,14 +60,14 @@ static int read_once(struct store_batch *batch, int fd, struct snapshot_item *it
 static int attempt(struct reader *reader, struct folder_cursor *cursor, struct snapshot_item *item,
 	const char *path)
 {
-	_cleanup_(closep) int fd = open_item(cursor, path);
+	_cleanup_(closep) int fd = source_open_file(reader->source, cursor, path);
 
 	if (fd == -ENOENT) {
 		item->state = ITEM_GONE;
 		return 0;
 	}
 	/* A link or a socket stands there now, or a folder above is none any more. */
-	if (fd == -ELOOP || fd == -ENXIO || fd == -ENOTDIR)
+	if (fd == -ELOOP || fd == -ENXIO || fd == -ENOTDIR || fd == -EXDEV)
 		return -EAGAIN;
 	return fd < 0 ? fd : read_once(reader->batch, fd, item);
 }
@@ -141,12 +132,12 @@ static size_t gather(struct snapshot_list *list, struct snapshot_item **items)
 	return count;
 }
 
-int snapshot_read(struct store_batch *batch, int root_fd, const struct walk *walk,
+int snapshot_read(struct store_batch *batch, const struct source *source, const struct walk *walk,
 	struct snapshot_list *list, uint64_t *ret_read, struct error *err)
 {
 	_cleanup_(freep) struct snapshot_item **items =
 		mem_alloc((list->count + 1) * sizeof(*items));
-	struct reader reader = { .batch = batch, .walk = walk, .items = items };
+	struct reader reader = { .batch = batch, .source = source, .walk = walk, .items = items };
 	struct parallel parallel = {
 		.count = gather(list, items),
 		.grain = 4,
@@ -157,7 +148,7 @@ int snapshot_read(struct store_batch *batch, int root_fd, const struct walk *wal
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(reader.cursors); i++)
-		reader.cursors[i] = (struct folder_cursor)FOLDER_CURSOR_INIT(root_fd);
+		reader.cursors[i] = (struct folder_cursor)FOLDER_CURSOR_INIT(source->root_fd);
 	r = parallel_run(&parallel, err);
 	for (size_t i = 0; i < ARRAY_SIZE(reader.cursors); i++)
 		folder_cursor_release(&reader.cursors[i]);

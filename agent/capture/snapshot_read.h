@@ -14,8 +14,9 @@
 #include "capture/snapshot_list.h"
 #include "common/error.h"
 
+struct source;
 struct store_batch;
 
 /* The items' digests and stamps become those of what was read. */
-int snapshot_read(struct store_batch *batch, int root_fd, const struct walk *walk,
+int snapshot_read(struct store_batch *batch, const struct source *source, const struct walk *walk,
 	struct snapshot_list *list, uint64_t *ret_read, struct error *err);

@@ -3,6 +3,7 @@
 #include "capture/walk.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -65,7 +66,7 @@ static int fail(
 		return error_set(err, -EACCES, path.data,
 			"no permission to read \"%s\": change that (chmod u+rX), or list it in %s",
 			path.data, advice);
-	if (r == -ELOOP || r == -ENOTDIR)
+	if (r == -ELOOP || r == -ENOTDIR || r == -EXDEV)
 		return error_set(err, -EBUSY, path.data,
 			"\"%s\" became something else while the snapshot was taken: try again when "
 			"nothing writes to the folder",
@@ -129,6 +130,14 @@ static int load_rules(const struct walk *walk, int fd, struct walk_dir *dir, str
 
 /* Whose rules are in force, and which file to name to people: a first .amlignore would put all
  * .gitignore files out of force, so those who have the latter are told to use them. */
+void walk_name_rules(struct walk *walk, bool aml, bool git)
+{
+	walk->rule_file = aml ? ".amlignore" : ".gitignore";
+	walk->advice = git && !aml ? ".gitignore (or in an .amlignore, which then replaces all "
+				     ".gitignore files)"
+				   : ".amlignore";
+}
+
 static void choose_rule_file(struct walk *walk, int root_fd)
 {
 	struct stat st;
@@ -136,10 +145,7 @@ static void choose_rule_file(struct walk *walk, int root_fd)
 		   !S_ISDIR(st.st_mode);
 	bool git = fstatat(root_fd, ".gitignore", &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-	walk->rule_file = aml ? ".amlignore" : ".gitignore";
-	walk->advice = git && !aml ? ".gitignore (or in an .amlignore, which then replaces all "
-				     ".gitignore files)"
-				   : ".amlignore";
+	walk_name_rules(walk, aml, git);
 }
 
 /* ---- one directory ---- */
@@ -208,6 +214,30 @@ static int look_at(
 	return !is_left_out(dir, path, name, S_ISDIR(ret->st_mode));
 }
 
+/* -ENOENT: it is gone; -ELOOP: it is no link any more. */
+static int read_target(int fd, const char *name, char **ret)
+{
+	char target[PATH_MAX];
+	ssize_t size = readlinkat(fd, name, target, sizeof(target));
+
+	if (size < 0)
+		return errno == EINVAL ? -ELOOP : -errno;
+	if (size == 0 || size == sizeof(target))
+		return -ENAMETOOLONG;
+	*ret = mem_strndup(target, (size_t)size);
+	return 0;
+}
+
+/* What is gone by now keeps a stamp of zeroes. */
+static int take(int fd, struct walk_entry *entry, const struct stat *st)
+{
+	int r = S_ISLNK(st->st_mode) ? read_target(fd, entry->name, &entry->target) : 0;
+
+	if (r >= 0)
+		entry->stamp = file_stamp_of(st);
+	return r == -ENOENT ? 0 : r;
+}
+
 static int look_at_range(const struct walk *walk, int fd, struct walk_dir *dir, size_t from,
 	size_t to, struct error *err)
 {
@@ -217,10 +247,10 @@ static int look_at_range(const struct walk *walk, int fd, struct walk_dir *dir, 
 	for (size_t i = from; i < to; i++) {
 		int r = look_at(fd, dir, dir->entries[i].name, &path, &st);
 
+		if (r > 0)
+			r = take(fd, &dir->entries[i], &st);
 		if (r < 0)
 			return fail(err, r, dir, dir->entries[i].name, walk->advice);
-		if (r > 0)
-			dir->entries[i].stamp = file_stamp_of(&st);
 	}
 	return 0;
 }
@@ -295,7 +325,7 @@ static int walk_step(void *context, unsigned number, size_t item, struct error *
 
 /* ---- levels ---- */
 
-static struct walk_dir *add_dir(struct walk *walk, const struct walk_dir *parent, const char *name)
+struct walk_dir *walk_add_dir(struct walk *walk, const struct walk_dir *parent, const char *name)
 {
 	struct walk_dir *dir = NEW(struct walk_dir);
 
@@ -333,7 +363,7 @@ static int add_dirs_below(struct walker *walker, const struct walk_dir *dir, str
 				"folders nest more than %d deep: \"%s\"; move them away, or list one "
 				"in %s",
 				WALK_DEPTH_MAX, dir->path, walk->advice);
-		entry->dir = add_dir(walk, dir, entry->name);
+		entry->dir = walk_add_dir(walk, dir, entry->name);
 	}
 	return 0;
 }
@@ -412,7 +442,7 @@ int walk_run(int root_fd, const struct walk_options *options, struct walk *ret, 
 	int r = 0;
 
 	choose_rule_file(&walk, root_fd);
-	add_dir(&walk, NULL, NULL);
+	walk_add_dir(&walk, NULL, NULL);
 	while (r >= 0 && walker.level_start < walk.count) {
 		size_t end = walk.count;
 
@@ -432,6 +462,8 @@ int walk_run(int root_fd, const struct walk_options *options, struct walk *ret, 
 static void dir_free(struct walk_dir *dir)
 {
 	ignore_rules_free(dir->rules);
+	for (size_t i = 0; i < dir->count; i++)
+		free(dir->entries[i].target);
 	free(dir->entries);
 	free(dir->names);
 	free(dir->path);

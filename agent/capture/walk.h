@@ -3,7 +3,8 @@
  * walk - what is in a directory tree, without what the ignore files leave out
  *
  * One pass over the directories, from the root downwards, each level on several threads when it is
- * large: names sorted as bytes, one lstat each. Nothing is read but the ignore files: `.amlignore`
+ * large: names sorted as bytes, one lstat each, and a readlink for links. Nothing is read but the
+ * ignore files: `.amlignore`
  * at every level when the root has one, else `.gitignore`; never both. `.git` is never taken, and
  * what is left out is not entered.
  *
@@ -32,6 +33,7 @@ struct walk_dir;
 struct walk_entry {
 	const char *name;
 	struct walk_dir *dir; /* what is in it; NULL when it is no directory, or is not taken */
+	char *target;         /* of a symbolic link, never empty; else NULL */
 	struct file_stamp stamp;
 };
 
@@ -70,6 +72,11 @@ struct walk {
 int walk_run(int root_fd, const struct walk_options *options, struct walk *ret, struct error *err);
 /* A zeroed one is fine. */
 void walk_release(struct walk *walk);
+
+/* Made elsewhere (walk_text.h): which files are at the root decides what both are called. */
+void walk_name_rules(struct walk *walk, bool has_amlignore, bool has_gitignore);
+/* Add a directory below parent; NULL: the root. The walk's. */
+struct walk_dir *walk_add_dir(struct walk *walk, const struct walk_dir *parent, const char *name);
 
 /* A path as one line for people: control characters become "?". Adds to out. */
 void walk_show_path(struct strbuf *out, const char *dir, const char *name);

@@ -373,11 +373,13 @@ void history_put_artifacts(struct history *history, const char *run_id,
 }
 
 void history_patch(struct history *history, const char *run_id, const struct pairs *tags,
-	const char *display_name, history_done done, void *data)
+	const char *display_name, const bool *shared, history_done done, void *data)
 {
 	struct history_write *write = write_new(HISTORY_WRITE_PATCH, HISTORY_DURABLE, done, data);
 
 	write->record.run_id = mem_strdup(run_id);
+	write->share_given = shared != NULL;
+	write->record.shared = shared && *shared;
 	write->display_name = mem_strdup(display_name);
 	for (size_t i = 0; tags && i < tags->count; i++) {
 		if (tags->items[i].value)

@@ -12,6 +12,10 @@
  * reading and call it then. Reads use a second connection, on the caller's thread, and see what was
  * committed; they are short. No loop in here.
  *
+ * Reads that answer a user take a `struct history_viewer`: what he may not see is not there for him,
+ * in lists, counts, prefixes and "latest" alike. SQL leaves it out, by way of indexes: a viewer pays
+ * for the rows that he sees, not for those of the others.
+ *
  * The schema has a version (PRAGMA user_version); an older one is migrated at open, a newer one is
  * refused with -EPROTONOSUPPORT and left untouched.
  *
@@ -60,6 +64,13 @@ struct run_record {
 	char *parent_run_id; /* NULL: none */
 	char *boot_id;       /* of the boot in which it was prepared; NULL: never was */
 	char *canceled_by;   /* who asked for its end first; NULL: nobody */
+	/* What it asked for, as its definition says it too. */
+	int64_t cpus, gpus, memory_bytes, priority;
+	bool shared;        /* every user may read it */
+	int64_t shared_gid; /* members of this group may read it; 0: none */
+	char *held_by;      /* who holds it back in the queue; NULL: nobody */
+	char **after;       /* strv of "afterok:ID" and "afterany:ID": what it is to follow */
+	char **gpu_ids;     /* strv: ids of the GPUs it was given; durable before its start */
 };
 
 void run_record_copy(const struct run_record *record, struct run_record *ret);
@@ -80,7 +91,7 @@ typedef void (*history_done)(void *data, int result);
 /* The record is copied, tags and properties included. -EEXIST when the id is taken. */
 void history_insert(struct history *history, const struct run_record *record,
 	enum history_durability durability, history_done done, void *data);
-/* Replace all but tags and the display name (those change through history_patch() alone);
+/* Replace all but tags, the display name and `shared` (those change through history_patch() alone);
  * properties are added, never changed. */
 void history_update(struct history *history, const struct run_record *record,
 	enum history_durability durability, history_done done, void *data);
@@ -91,20 +102,37 @@ void history_finish(struct history *history, const struct run_record *record,
 /* Set one artifact, durably (PUT, the git patch). */
 void history_put_artifacts(struct history *history, const char *run_id,
 	const struct artifacts *artifacts, history_done done, void *data);
-/* Tags (may be NULL): a NULL value removes one. display_name: NULL leaves it, "" removes it.
- * Durable. */
+/* Tags (may be NULL): a NULL value removes one. display_name: NULL leaves it, "" removes it. shared:
+ * NULL leaves it. Durable. */
 void history_patch(struct history *history, const char *run_id, const struct pairs *tags,
-	const char *display_name, history_done done, void *data);
+	const char *display_name, const bool *shared, history_done done, void *data);
 /* The record, its tags, properties and artifacts (blobs stay). Durable. */
 void history_delete(struct history *history, const char *run_id, history_done done, void *data);
 
+/*
+ * Who asks. He sees his own runs, those that are shared with everybody, and those that are shared
+ * with one of his groups. `const struct history_viewer *` NULL sees all, as `all` does.
+ */
+struct history_viewer {
+	uid_t uid;
+	const gid_t *groups; /* all of his; the caller's */
+	size_t group_count;
+	bool all; /* he sees every run */
+};
+
+/* Pure. */
+bool history_viewer_sees(const struct history_viewer *viewer, const struct run_record *record);
+
 /* Reads. -ENOENT when there is none. */
 int history_get(struct history *history, const char *run_id, struct run_record *ret);
-/* The run whose id is this, or the only one whose id begins so, or the newest for "latest".
- * -ENOTUNIQ when several begin so. */
-int history_resolve(struct history *history, const char *name, char **ret_run_id);
+/* Of the runs that the viewer sees: the one whose id is this, or the only one whose id begins so, or
+ * the newest for "latest". -ENOTUNIQ when several begin so. */
+int history_resolve(struct history *history, const struct history_viewer *viewer, const char *name,
+	char **ret_run_id);
 
 struct history_query {
+	const struct history_viewer *viewer; /* NULL: sees all */
+	const char *user; /* whose runs: name, or number; NULL: anybody's. See history_user() */
 	const char *experiment_name; /* NULL: any */
 	char *const *states;         /* names, strv; NULL: any */
 	const char *tag_key;         /* NULL: any */
@@ -119,7 +147,7 @@ struct run_record_list {
 	size_t room;
 };
 
-/* Newest first (by the order of insertion). -ENOENT when `before` is not known. */
+/* Newest first (by the order of insertion). -ENOENT when the viewer knows no such `before`. */
 int history_list(
 	struct history *history, const struct history_query *query, struct run_record_list *ret);
 /* All that are not over, oldest first: for recovery. */
@@ -145,11 +173,29 @@ struct history_experiments {
 };
 
 /* By name. */
-int history_experiments_list(struct history *history, struct history_experiments *ret);
+int history_experiments_list(struct history *history, const struct history_viewer *viewer,
+	struct history_experiments *ret);
 void history_experiments_release(struct history_experiments *list);
 
 /* How many runs are in each state. */
-int history_count_states(struct history *history, int64_t ret[static RUN_STATE_COUNT]);
+int history_count_states(struct history *history, const struct history_viewer *viewer,
+	int64_t ret[static RUN_STATE_COUNT]);
+
+/* The user whose runs bear this name (submitted_by of the newest of them), or this number when no
+ * run does. It is history that is asked, not the name service: that may block, and forgets users.
+ * -ENOENT: neither. */
+int history_user(struct history *history, const char *name, uid_t *ret);
+
+/* What a run that has ended has used, for fair share. It ran from start_us to end_us, UTC. */
+struct history_usage {
+	uid_t owner;
+	int64_t start_us, end_us;
+	int64_t cpus, gpus; /* it asked for so many */
+};
+
+/* Of all runs that started and ended, at since_us or later, in the order in which they ended. */
+int history_each_usage(struct history *history, int64_t since_us,
+	void (*tell)(void *data, const struct history_usage *usage), void *data);
 
 /*
  * A look at the database that changes nothing: no byte of the folder, whether a daemon has it open

@@ -31,7 +31,8 @@ static const struct field {
 	size_t offset;
 } fields[] = {
 	FIELD(run_id, FIELD_TEXT),
-	FIELD(display_name, FIELD_TEXT), /* these two are not changed by an update */
+	FIELD(display_name, FIELD_TEXT),
+	FIELD(shared, FIELD_BOOL), /* these three are not changed by an update */
 	FIELD(experiment_name, FIELD_TEXT),
 	FIELD(target, FIELD_TEXT),
 	FIELD(submitted_by, FIELD_TEXT),
@@ -58,9 +59,17 @@ static const struct field {
 	FIELD(parent_run_id, FIELD_TEXT),
 	FIELD(boot_id, FIELD_TEXT),
 	FIELD(canceled_by, FIELD_TEXT),
+	FIELD(cpus, FIELD_INT64),
+	FIELD(gpus, FIELD_INT64),
+	FIELD(memory_bytes, FIELD_INT64),
+	FIELD(priority, FIELD_INT64),
+	FIELD(shared_gid, FIELD_INT64),
+	FIELD(held_by, FIELD_TEXT),
+	FIELD(after, FIELD_LIST),
+	FIELD(gpu_ids, FIELD_LIST),
 };
 
-#define FIELDS_NOT_UPDATED 2
+#define FIELDS_NOT_UPDATED 3
 
 void history_fields_sql(struct history *history)
 {

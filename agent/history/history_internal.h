@@ -4,8 +4,10 @@
  *
  *	history.c         open and close, the queue, the writer thread
  *	history_write.c   what a queued write does to the database
- *	history_read.c    reads of runs, artifacts, counts
+ *	history_read.c    reads of runs and artifacts
+ *	history_count.c   what is counted: states, experiments, use
  *	history_list.c    the list with its filters
+ *	history_viewer.c  who sees what; the user that a name means
  *	history_schema.c  opening a connection; the schema and its versions
  *	history_sql.c     sqlite3's ways: statements, values, errors
  *	history_fields.c  the columns of a run: one table for reading and writing
@@ -50,6 +52,7 @@ struct history_write {
 	struct pairs tags;   /* patch: what to set */
 	char **removed_tags; /* patch */
 	char *display_name;  /* patch; NULL leaves it */
+	bool share_given;    /* patch: record.shared is to be set */
 	history_done done;
 	void *data;
 	int result;
@@ -88,6 +91,10 @@ int history_step(sqlite3_stmt *statement);
 int history_run(sqlite3_stmt *statement);
 int history_exec(struct history_db *db, const char *sql);
 void history_db_close(struct history_db *db);
+static inline void history_finalizep(sqlite3_stmt **statement)
+{
+	sqlite3_finalize(*statement);
+}
 static inline void statement_donep(sqlite3_stmt **statement)
 {
 	sqlite3_reset(*statement);
@@ -115,6 +122,37 @@ int history_fields_read(sqlite3_stmt *statement, struct run_record *ret);
 
 /* history_write.c */
 int history_write_apply(struct history *history, const struct history_write *write);
+
+/*
+ * history_viewer.c: a viewer as SQL.
+ *
+ * What he sees comes in parts that an index has in the order of seq and that do not overlap: his
+ * own runs, those that are shared with everybody, those of each group of his with which runs are
+ * shared at all. Parts are numbered from 0; `all` has none, nothing is to be left out then.
+ */
+struct visible {
+	bool all;
+	uid_t uid;
+	int64_t *gids;
+	size_t gid_count;
+};
+
+enum visible_kind { VISIBLE_OWN, VISIBLE_SHARED, VISIBLE_GROUP };
+
+int history_visible_init(
+	struct history *history, const struct history_viewer *viewer, struct visible *ret);
+void history_visible_release(struct visible *visible);
+size_t history_visible_parts(const struct visible *visible);
+enum visible_kind history_visible_kind(size_t part);
+/* The index that has the part by seq. */
+const char *history_visible_index(size_t part);
+/* "owner = 5": to be put after WHERE, with an index of that part. */
+void history_visible_add_part(struct strbuf *sql, const struct visible *visible, size_t part);
+/* "(owner = 5 OR shared = 1 ...)": of any row of runs. */
+void history_visible_add_condition(struct strbuf *sql, const struct visible *visible);
+/* history_seq() of a run that he sees. */
+int history_visible_seq(struct history *history, const struct history_viewer *viewer,
+	const char *run_id, int64_t *ret);
 
 /* history_read.c: step a SELECT of select_sql's columns to its end. */
 int history_read_rows(

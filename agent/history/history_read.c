@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* history_read - runs, artifacts and counts from the database; see history.h */
+/* history_read - runs and artifacts from the database; see history.h */
 #include "history/history_internal.h"
 
 #include <errno.h>
@@ -105,39 +105,81 @@ static int read_only_id(sqlite3_stmt *statement, char **ret_run_id)
 	return 0;
 }
 
-static int resolve_prefix(struct history_db *db, const char *prefix, char **ret_run_id)
+static int run_id_once(struct history_db *db, const char *sql, const char *first, const char *end,
+	char **ret_run_id)
 {
-	_cleanup_(freep) char *end = history_prefix_end(prefix);
-	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
-	int r;
-
-	if (!end)
-		return -ENOENT; /* "", or bytes that no run id has */
-	r = history_prepare(db,
-		"SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?2 LIMIT 2", &statement);
+	_cleanup_(history_finalizep) sqlite3_stmt *statement = NULL;
+	int r = history_prepare_once(db, sql, &statement);
 
 	if (r < 0)
 		return r;
-	history_bind_text(statement, 1, prefix);
+	history_bind_text(statement, 1, first);
 	history_bind_text(statement, 2, end);
 	return read_only_id(statement, ret_run_id);
 }
 
-int history_resolve(struct history *history, const char *name, char **ret_run_id)
+/* Two of each part are enough to know whether there is one. */
+static int resolve_prefix(
+	struct history_db *db, const struct visible *visible, const char *prefix, char **ret_run_id)
 {
-	struct history_db *db = &history->reader;
-	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	static const char *const indexes[] = {
+		[VISIBLE_OWN] = "runs_by_owner_id",
+		[VISIBLE_SHARED] = "runs_shared_id",
+		[VISIBLE_GROUP] = "runs_by_group_id",
+	};
+	_cleanup_(freep) char *end = history_prefix_end(prefix);
+	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
+
+	if (!end)
+		return -ENOENT; /* "", or bytes that no run id has */
+	for (size_t i = 0; i < history_visible_parts(visible); i++) {
+		strbuf_addf(&sql,
+			"%sSELECT * FROM (SELECT run_id FROM runs INDEXED BY %s"
+			" WHERE run_id >= ?1 AND run_id < ?2 AND ",
+			i ? " UNION ALL " : "", indexes[history_visible_kind(i)]);
+		history_visible_add_part(&sql, visible, i);
+		strbuf_adds(&sql, " LIMIT 2)");
+	}
+	if (visible->all)
+		strbuf_adds(
+			&sql, "SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?2 LIMIT 2");
+	return run_id_once(db, sql.data, prefix, end, ret_run_id);
+}
+
+static int resolve_latest(struct history_db *db, const struct visible *visible, char **ret_run_id)
+{
+	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
+
+	strbuf_adds(&sql, "SELECT run_id FROM runs WHERE seq = (SELECT max(seq) FROM (");
+	for (size_t i = 0; i < history_visible_parts(visible); i++) {
+		strbuf_addf(&sql, "%sSELECT * FROM (SELECT seq FROM runs INDEXED BY %s WHERE ",
+			i ? " UNION ALL " : "", history_visible_index(i));
+		history_visible_add_part(&sql, visible, i);
+		strbuf_adds(&sql, " ORDER BY seq DESC LIMIT 1)");
+	}
+	if (visible->all)
+		strbuf_adds(&sql, "SELECT max(seq) AS seq FROM runs");
+	strbuf_adds(&sql, "))");
+	return run_id_once(db, sql.data, NULL, NULL, ret_run_id);
+}
+
+int history_resolve(struct history *history, const struct history_viewer *viewer, const char *name,
+	char **ret_run_id)
+{
+	_cleanup_(history_visible_release) struct visible visible = { 0 };
 	int64_t seq;
-	int r = history_seq(db, name, &seq);
+	int r = history_visible_seq(history, viewer, name, &seq);
 
 	if (r == 0)
 		*ret_run_id = mem_strdup(name);
 	if (r != -ENOENT)
 		return r;
-	if (strcmp(name, "latest") != 0)
-		return resolve_prefix(db, name, ret_run_id);
-	r = history_prepare(db, "SELECT run_id FROM runs ORDER BY seq DESC LIMIT 1", &statement);
-	return r < 0 ? r : read_only_id(statement, ret_run_id);
+	r = history_visible_init(history, viewer, &visible);
+	if (r < 0)
+		return r;
+	if (!strcmp(name, "latest"))
+		return resolve_latest(&history->reader, &visible, ret_run_id);
+	return resolve_prefix(&history->reader, &visible, name, ret_run_id);
 }
 
 static void read_artifact(sqlite3_stmt *statement, struct artifact *ret)
@@ -214,55 +256,5 @@ int history_artifact_get(
 	if (r <= 0)
 		return r < 0 ? r : -ENOENT;
 	read_artifact(statement, ret);
-	return 0;
-}
-
-int history_experiments_list(struct history *history, struct history_experiments *ret)
-{
-	_cleanup_(history_experiments_release) struct history_experiments list = { 0 };
-	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
-	int r = history_prepare(&history->reader,
-		"SELECT e.name, e.runs, runs.created_us FROM (SELECT experiment_name AS name,"
-		" count(*) AS runs, max(seq) AS last FROM runs GROUP BY experiment_name) AS e"
-		" JOIN runs ON runs.seq = e.last ORDER BY e.name",
-		&statement);
-
-	if (r < 0)
-		return r;
-	while ((r = history_step(statement)) > 0) {
-		GROW(list.items, list.count, list.room);
-		list.items[list.count++] = (struct history_experiment){
-			.name = history_column_text(statement, 0),
-			.runs = sqlite3_column_int64(statement, 1),
-			.last_created_us = sqlite3_column_int64(statement, 2),
-		};
-	}
-	if (r < 0)
-		return r;
-	*ret = list;
-	list = (struct history_experiments){ 0 };
-	return 0;
-}
-
-int history_count_states(struct history *history, int64_t ret[static RUN_STATE_COUNT])
-{
-	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
-	int64_t counts[RUN_STATE_COUNT] = { 0 };
-	int r = history_prepare(
-		&history->reader, "SELECT state, count(*) FROM runs GROUP BY state", &statement);
-
-	if (r < 0)
-		return r;
-	while ((r = history_step(statement)) > 0) {
-		const char *name = (const char *)sqlite3_column_text(statement, 0);
-		enum run_state state;
-
-		if (run_state_parse(name ? name : "", &state) < 0)
-			return -EBADMSG;
-		counts[state] = sqlite3_column_int64(statement, 1);
-	}
-	if (r < 0)
-		return r;
-	memcpy(ret, counts, sizeof(counts));
 	return 0;
 }

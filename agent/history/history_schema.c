@@ -72,6 +72,37 @@ static const char *const migrations[] = {
 	"	PRIMARY KEY (seq, path)) WITHOUT ROWID;",
 
 	"ALTER TABLE runs ADD COLUMN canceled_by TEXT;",
+
+	/* Many users. What a run asked for was in its definition alone until now. Of what a viewer
+	 * sees each part has its index: for lists (by seq), for names (by run_id), and with what is
+	 * counted in it. */
+	"ALTER TABLE runs ADD COLUMN cpus INTEGER NOT NULL DEFAULT 1;"
+	"ALTER TABLE runs ADD COLUMN gpus INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE runs ADD COLUMN memory_bytes INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE runs ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE runs ADD COLUMN shared INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE runs ADD COLUMN shared_gid INTEGER NOT NULL DEFAULT 0;"
+	"ALTER TABLE runs ADD COLUMN held_by TEXT;"
+	"ALTER TABLE runs ADD COLUMN after BLOB;"
+	"ALTER TABLE runs ADD COLUMN gpu_ids BLOB;"
+	"UPDATE runs SET"
+	"	cpus = coalesce(json_extract(definition, '$.resources.cpus'), 1),"
+	"	gpus = coalesce(json_extract(definition, '$.resources.gpus'), 0),"
+	"	memory_bytes = coalesce(json_extract(definition, '$.resources.memory_bytes'), 0),"
+	"	priority = coalesce(json_extract(definition, '$.priority'), 0)"
+	"	WHERE json_valid(definition);"
+	"CREATE INDEX runs_by_owner ON runs (owner, seq);"
+	"CREATE INDEX runs_by_owner_state ON runs (owner, state, seq);"
+	"CREATE INDEX runs_by_owner_experiment ON runs (owner, experiment_name, seq);"
+	"CREATE INDEX runs_by_owner_id ON runs (owner, run_id);"
+	"CREATE INDEX runs_shared ON runs (seq, owner, state, experiment_name) WHERE shared = 1;"
+	"CREATE INDEX runs_shared_id ON runs (run_id, owner) WHERE shared = 1;"
+	"CREATE INDEX runs_by_group ON runs (shared_gid, seq, shared, owner, state, experiment_name)"
+	"	WHERE shared_gid > 0;"
+	"CREATE INDEX runs_by_group_id ON runs (shared_gid, run_id, shared, owner)"
+	"	WHERE shared_gid > 0;"
+	"CREATE INDEX runs_by_end ON runs (end_us, start_us, owner, cpus, gpus)"
+	"	WHERE end_us > 0 AND start_us > 0;",
 };
 
 #define VERSION ((int)ARRAY_SIZE(migrations))

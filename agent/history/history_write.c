@@ -102,23 +102,43 @@ static int remove_tags(struct history_db *db, int64_t seq, char *const *keys)
 	return r;
 }
 
+static int set_display_name(struct history_db *db, int64_t seq, const char *name)
+{
+	sqlite3_stmt *statement;
+	int r = history_prepare(
+		db, "UPDATE runs SET display_name = nullif(?1, '') WHERE seq = ?2", &statement);
+
+	if (r < 0)
+		return r;
+	history_bind_text(statement, 1, name);
+	sqlite3_bind_int64(statement, 2, seq);
+	return history_run(statement);
+}
+
+static int set_shared(struct history_db *db, int64_t seq, bool shared)
+{
+	sqlite3_stmt *statement;
+	int r = history_prepare(db, "UPDATE runs SET shared = ?1 WHERE seq = ?2", &statement);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int(statement, 1, shared);
+	sqlite3_bind_int64(statement, 2, seq);
+	return history_run(statement);
+}
+
 static int write_patch(struct history *history, const struct history_write *write, int64_t seq)
 {
 	struct history_db *db = &history->writer;
-	sqlite3_stmt *statement;
 	int r = remove_tags(db, seq, write->removed_tags);
 
 	if (r == 0)
 		r = write_pairs(db, set_tag, seq, &write->tags);
-	if (r < 0 || !write->display_name)
-		return r;
-	r = history_prepare(
-		db, "UPDATE runs SET display_name = nullif(?1, '') WHERE seq = ?2", &statement);
-	if (r < 0)
-		return r;
-	history_bind_text(statement, 1, write->display_name);
-	sqlite3_bind_int64(statement, 2, seq);
-	return history_run(statement);
+	if (r == 0 && write->display_name)
+		r = set_display_name(db, seq, write->display_name);
+	if (r == 0 && write->share_given)
+		r = set_shared(db, seq, write->record.shared);
+	return r;
 }
 
 static int write_put_artifacts(

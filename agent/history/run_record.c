@@ -23,6 +23,9 @@ void run_record_copy(const struct run_record *record, struct run_record *ret)
 	ret->parent_run_id = mem_strdup(record->parent_run_id);
 	ret->boot_id = mem_strdup(record->boot_id);
 	ret->canceled_by = mem_strdup(record->canceled_by);
+	ret->held_by = mem_strdup(record->held_by);
+	ret->after = strv_copy(record->after);
+	ret->gpu_ids = strv_copy(record->gpu_ids);
 	pairs_copy(&record->tags, &ret->tags);
 	pairs_copy(&record->properties, &ret->properties);
 }
@@ -43,6 +46,9 @@ void run_record_release(struct run_record *record)
 	free(record->parent_run_id);
 	free(record->boot_id);
 	free(record->canceled_by);
+	free(record->held_by);
+	strv_free(record->after);
+	strv_free(record->gpu_ids);
 	pairs_release(&record->tags);
 	pairs_release(&record->properties);
 	*record = (struct run_record){ 0 };

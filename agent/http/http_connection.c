@@ -2,6 +2,7 @@
 /* http_connection - who is at the other end, and is it still there; see http_internal.h */
 #include "http/http_internal.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -13,22 +14,32 @@ static void connection_open(struct http_server *server, struct MHD_Connection *m
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct http_connection *connection = NEW(struct http_connection);
-	struct ucred peer = { .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	struct ucred peer;
 	socklen_t size = sizeof(peer);
 
 	connection->server = server;
 	connection->fd = info ? info->connect_fd : -EBADF;
 	/* Not a Unix socket: nobody in particular. */
 	if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
-		peer = (struct ucred){ .pid = 0, .uid = (uid_t)-1 };
+		peer = (struct ucred){ .pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1 };
 	connection->uid = peer.uid;
 	connection->pid = peer.pid;
+	connection->gid = peer.gid;
+	connection->user = http_user_get(server, peer.uid);
+	connection->user->connections++;
 	server->connections++;
 	connection->next = server->open;
 	if (server->open)
 		server->open->prev = connection;
 	server->open = connection;
+	http_deadline_watch(connection);
 	*context = connection;
+}
+
+static void connection_free(struct http_connection *connection)
+{
+	free(connection->groups);
+	free(connection);
 }
 
 static void on_poll_closed(uv_handle_t *handle)
@@ -37,13 +48,15 @@ static void on_poll_closed(uv_handle_t *handle)
 		container_of((uv_poll_t *)handle, struct http_connection, poll);
 	struct http_server *server = connection->server;
 
-	free(connection);
+	connection_free(connection);
 	http_server_unpin(server);
 }
 
 /* MHD closes the descriptor after this. */
 static void connection_close(struct http_connection *connection)
 {
+	http_deadline_forget(connection);
+	connection->user->connections--;
 	connection->server->connections--;
 	if (connection->next)
 		connection->next->prev = connection->prev;
@@ -55,7 +68,7 @@ static void connection_close(struct http_connection *connection)
 	if (connection->polled)
 		uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
 	else
-		free(connection);
+		connection_free(connection);
 }
 
 void http_connection_notify(void *data, struct MHD_Connection *mhd, void **context,
@@ -120,13 +133,39 @@ void http_connection_unwatch(struct http_connection *connection)
 
 void http_connection_end_if_cut(struct http_connection *connection)
 {
-	struct pollfd look = { .fd = connection->fd, .events = POLLRDHUP };
 	const struct http_request *request = connection->request;
 	char byte;
 
-	if (request && (request->handed || request->replied))
+	if (!connection->half_closed ||
+		(request && (request->handed || request->replied || request->deferred)))
 		return;
-	if (poll(&look, 1, 0) == 1 && look.revents & POLLRDHUP &&
-		recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+	if (recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 		shutdown(connection->fd, SHUT_RDWR);
+}
+
+/* The kernel's list has the supplementary groups alone. */
+static void read_groups(struct http_connection *connection)
+{
+	socklen_t size = 0, room;
+	gid_t *groups = NULL;
+
+	/* The first call says how much there is; they cannot change any more. */
+	if (getsockopt(connection->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) < 0 &&
+		errno != ERANGE)
+		size = 0;
+	room = size;
+	groups = mem_alloc(size + sizeof(*groups));
+	if (room && getsockopt(connection->fd, SOL_SOCKET, SO_PEERGROUPS, groups, &room) < 0)
+		room = 0;
+	groups[room / sizeof(*groups)] = connection->gid;
+	connection->group_count = room / sizeof(*groups) + 1;
+	connection->groups = groups;
+}
+
+const gid_t *http_connection_groups(struct http_connection *connection, size_t *ret_count)
+{
+	if (!connection->groups)
+		read_groups(connection);
+	*ret_count = connection->group_count;
+	return connection->groups;
 }

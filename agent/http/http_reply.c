@@ -143,6 +143,8 @@ void http_reply_stream(struct http_request *request, unsigned status, const char
 		MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
 	request->stream_ops = ops;
 	request->stream = stream;
+	if (request->mhd)
+		MHD_set_connection_option(request->mhd, MHD_CONNECTION_OPTION_TIMEOUT, 0u);
 	if (request->gone)
 		http_request_close_stream(request);
 	answer(request, status, response, content_type, headers);
@@ -155,13 +157,19 @@ void http_stream_wake(struct http_request *request)
 		http_request_resume(request);
 }
 
-void http_reply_error(
-	struct http_request *request, unsigned status, const char *code, const char *message)
+char *http_error_body(const char *code, const char *message)
 {
 	/* Texts of ours: nothing in them needs escaping. */
-	_cleanup_(freep) char *body =
-		mem_printf("{\"error\":{\"code\":\"%s\",\"message\":\"%s\",\"target\":null}}\n",
-			code, message);
+	return mem_printf("{\"error\":{\"code\":\"%s\",\"message\":\"%s\",\"target\":null}}\n",
+		code, message);
+}
 
-	http_reply(request, status, "application/json", body, strlen(body), NULL);
+void http_reply_error(struct http_request *request, unsigned status, const char *code,
+	const char *message, unsigned retry_after)
+{
+	_cleanup_(freep) char *body = http_error_body(code, message);
+	_cleanup_(freep) char *header = mem_printf("Retry-After: %u", retry_after);
+
+	http_reply(request, status, "application/json", body, strlen(body),
+		retry_after ? (char *[]){ header, NULL } : NULL);
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 /* Appended without a look for one of the same name: a client may send thousands. */
@@ -36,13 +37,13 @@ static enum MHD_Result add_query(
 	(void)kind;
 	if (request->queries.count == HTTP_QUERIES_MAX) {
 		http_reply_error(request, MHD_HTTP_BAD_REQUEST, "BadRequest",
-			"the URL has too many query parameters");
+			"the URL has too many query parameters", 0);
 		return MHD_NO;
 	}
 	if (http_percent_decode(key, &name) < 0 ||
 		http_percent_decode(value ? value : "", &text) < 0) {
 		http_reply_error(request, MHD_HTTP_BAD_REQUEST, "BadRequest",
-			"the URL's query has a bad %-escape; write a percent sign as %25");
+			"the URL's query has a bad %-escape; write a percent sign as %25", 0);
 		return MHD_NO;
 	}
 	pairs_set(&request->queries, name, text);
@@ -68,6 +69,7 @@ struct http_request *http_request_new(struct http_server *server, struct MHD_Con
 	request->mhd = mhd;
 	request->connection = connection_of(mhd);
 	request->connection->request = request;
+	request->user = request->connection->user;
 	request->uid = request->connection->uid;
 	request->pid = request->connection->pid;
 	request->method = mem_strdup(method);
@@ -81,7 +83,15 @@ struct http_request *http_request_new(struct http_server *server, struct MHD_Con
 		request->next->prev = request;
 	server->requests = request;
 	server->pins++;
+	http_deadline_body(request);
 	return request;
+}
+
+static void body_release(struct http_request *request)
+{
+	if (request->body.size)
+		request->user->body_bytes -= request->body.size;
+	strbuf_release(&request->body);
 }
 
 static void request_free(struct http_request *request)
@@ -100,7 +110,8 @@ static void request_free(struct http_request *request)
 	free(request->path);
 	pairs_release(&request->queries);
 	pairs_release(&request->headers);
-	strbuf_release(&request->body);
+	body_release(request);
+	free(request->groups);
 	fd_close(request->file);
 	free(request);
 	http_server_unpin(server);
@@ -111,10 +122,21 @@ static bool is_owed(const struct http_request *request)
 	return request->handed && !request->replied;
 }
 
-void http_request_over(struct http_request *request)
+void http_request_over(struct http_request *request, bool completed)
 {
-	http_connection_unwatch(request->connection);
-	request->connection->request = NULL;
+	struct http_connection *connection = request->connection;
+
+	http_connection_unwatch(connection);
+	if (request->deferred)
+		http_user_undefer(request);
+	connection->request = NULL;
+	if (!completed)
+		request->server->statistics.broken++;
+	else
+		http_deadline_next(connection);
+	if (completed && request->stream_ops) /* the stream's was none */
+		MHD_set_connection_option(request->mhd, MHD_CONNECTION_OPTION_TIMEOUT,
+			request->server->options.idle_timeout_seconds);
 	request->connection = NULL;
 	request->mhd = NULL;
 	request->suspended = false;
@@ -176,6 +198,9 @@ static enum MHD_Result queue(struct http_request *request)
 {
 	struct MHD_Response *response = TAKE(request->response);
 	enum MHD_Result result = MHD_queue_response(request->mhd, request->status, response);
+	unsigned class = request->status / 100;
+
+	request->server->statistics.requests[class < 6 ? class : 0]++;
 
 	MHD_destroy_response(response);
 	return result;
@@ -192,15 +217,36 @@ static void refuse_body(struct http_request *request)
 
 	snprintf(message, sizeof(message), "the body is larger than the %zu bytes allowed",
 		request->server->options.max_body);
-	strbuf_release(&request->body);
-	http_reply_error(request, MHD_HTTP_CONTENT_TOO_LARGE, "TooLarge", message);
+	body_release(request);
+	http_reply_error(request, MHD_HTTP_CONTENT_TOO_LARGE, "TooLarge", message, 0);
+}
+
+static void refuse_over_limit(
+	struct http_request *request, const char *message, unsigned retry_after)
+{
+	request->server->statistics.limited++;
+	body_release(request);
+	http_reply_error(
+		request, MHD_HTTP_TOO_MANY_REQUESTS, "TooManyRequests", message, retry_after);
+}
+
+static void check_rate(struct http_request *request)
+{
+	unsigned wait = http_user_take_token(request->server, request->user);
+
+	if (wait)
+		refuse_over_limit(request,
+			"you send amlagentd more requests a second than its configuration allows",
+			wait);
 }
 
 enum MHD_Result http_request_begin(struct http_request *request)
 {
 	struct http_server *server = request->server;
 
-	MHD_get_connection_values(request->mhd, MHD_GET_ARGUMENT_KIND, add_query, request);
+	check_rate(request);
+	if (!request->replied)
+		MHD_get_connection_values(request->mhd, MHD_GET_ARGUMENT_KIND, add_query, request);
 	request->shown = !request->replied;
 	if (request->shown && server->handler.begin)
 		server->handler.begin(server->handler.data, request);
@@ -213,33 +259,55 @@ enum MHD_Result http_request_begin(struct http_request *request)
 
 enum MHD_Result http_request_take_body(struct http_request *request, const char *data, size_t size)
 {
+	request->connection->body_bytes += size;
 	if (request->replied)
 		return MHD_YES;
 	if (request->write) {
 		if (request->write(request, data, size) < 0 && !request->replied)
 			http_reply_error(request, MHD_HTTP_INTERNAL_SERVER_ERROR, "InternalError",
-				"the body could not be taken");
+				"the body could not be taken", 0);
 		return MHD_YES;
 	}
-	if (size > request->server->options.max_body - request->body.size)
+	if (size > request->server->options.max_body - request->body.size) {
 		refuse_body(request);
-	else
+	} else if (!http_user_has_room(request->server, request->user, size)) {
+		refuse_over_limit(request,
+			"you have too many large requests under way; send them one after another",
+			1);
+	} else {
 		strbuf_add(&request->body, data, size);
+		request->user->body_bytes += size;
+	}
 	return MHD_YES;
+}
+
+/* Or others go first. */
+static void hand_over(struct http_request *request)
+{
+	struct http_server *server = request->server;
+	int64_t since = clock_boot();
+
+	if (http_user_defer(request))
+		return;
+	request->handed = true;
+	server->handler.handle(server->handler.data, request);
+	http_user_spent(request, clock_boot() - since);
 }
 
 enum MHD_Result http_request_whole(struct http_request *request)
 {
-	struct http_server *server = request->server;
-
-	if (!request->handed && !request->replied) {
-		request->handed = true;
-		server->handler.handle(server->handler.data, request);
-	}
+	request->whole = true;
+	if (!request->handed && !request->replied)
+		hand_over(request);
 	if (request->response)
 		return queue(request);
 	http_request_suspend(request);
 	return MHD_YES;
+}
+
+const struct http_server *http_request_server(const struct http_request *request)
+{
+	return request->server;
 }
 
 const char *http_request_method(const struct http_request *request)
@@ -284,6 +352,20 @@ uid_t http_request_uid(const struct http_request *request)
 pid_t http_request_pid(const struct http_request *request)
 {
 	return request->pid;
+}
+
+const gid_t *http_request_groups(struct http_request *request, size_t *ret_count)
+{
+	const gid_t *groups;
+	size_t count;
+
+	if (!request->groups && request->connection) {
+		groups = http_connection_groups(request->connection, &count);
+		request->groups = mem_dup(groups, count * sizeof(*groups));
+		request->group_count = count;
+	}
+	*ret_count = request->group_count;
+	return request->groups;
 }
 
 void http_request_set_user_data(struct http_request *request, void *user_data)

@@ -2,6 +2,7 @@
 /* http_server - HTTP/1.1 over a Unix socket, on the libuv loop; see http_server.h */
 #include "http/http_internal.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,20 +29,26 @@ void http_server_kick(struct http_server *server)
  */
 static void end_cut_connections(struct http_server *server)
 {
-	for (struct http_connection *c = server->open; c; c = c->next)
+	for (struct http_connection *c = server->half_closed ? server->open : NULL; c; c = c->next)
 		http_connection_end_if_cut(c);
 }
 
-/* Let MHD work, then find out when it wants to work again. At its limit of connections (or of
- * descriptors) it stops listening, and listens again only in the run after one has closed. */
+/* Let MHD work, then find out when it wants to work again. */
 static void run(struct http_server *server)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
+	bool left;
 
 	server->closed_some = false;
+	server->runs++;
+	http_deadline_see_arrivals(server);
+	left = http_users_turn(server);
 	MHD_run(server->daemon);
+	http_deadline_see_arrivals(server);
 	end_cut_connections(server);
 	if (server->closed_some)
+		http_listener_resume(server);
+	if (server->closed_some || left)
 		http_server_kick(server);
 	else if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)
 		uv_timer_start(&server->timer, on_timer, timeout, 0);
@@ -65,6 +72,7 @@ static void on_timer_closed(uv_handle_t *handle)
 
 	if (server->freed)
 		server->freed(server->freed_data);
+	http_users_release(server);
 	free(server);
 }
 
@@ -79,20 +87,29 @@ static void on_poll_closed(uv_handle_t *handle)
 	http_server_unpin(container_of((uv_poll_t *)handle, struct http_server, poll));
 }
 
+/* All that was started; the loop frees the rest when the last handle is closed. */
+static void end(struct http_server *server)
+{
+	struct MHD_Daemon *daemon = TAKE(server->daemon);
+
+	http_listener_stop(server);
+	if (server->has_poll)
+		uv_close((uv_handle_t *)&server->poll, on_poll_closed);
+	if (daemon)
+		MHD_stop_daemon(daemon);
+	http_deadline_stop(server);
+	uv_timer_stop(&server->timer);
+}
+
 /* MHD stops only when none of its connections is suspended. What was replied to before the stop is
  * sent first. */
 static void stop(struct http_server *server)
 {
-	struct MHD_Daemon *daemon = server->daemon;
-
-	MHD_run(daemon);
+	MHD_run(server->daemon);
 	for (struct http_request *r = server->requests; r; r = r->next)
 		if (r->suspended)
 			http_request_resume(r);
-	uv_close((uv_handle_t *)&server->poll, on_poll_closed);
-	server->daemon = NULL;
-	MHD_stop_daemon(daemon);
-	uv_timer_stop(&server->timer);
+	end(server);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -139,10 +156,9 @@ static void on_completed(
 
 	(void)data;
 	(void)mhd;
-	(void)why;
 	*context = NULL;
 	if (request)
-		http_request_over(request);
+		http_request_over(request, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
 
 __attribute__((format(printf, 2, 0))) static void on_log(void *data, const char *fmt, va_list args)
@@ -157,12 +173,11 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *data, const char 
 	server->options.log(message);
 }
 
-static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd)
+static struct MHD_Daemon *start_daemon(struct http_server *server)
 {
 	const struct http_options *options = &server->options;
 	const struct MHD_OptionItem items[] = {
 		{ MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)on_log, server },
-		{ MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL },
 		{ MHD_OPTION_CONNECTION_LIMIT, options->max_connections, NULL },
 		{ MHD_OPTION_CONNECTION_TIMEOUT, options->idle_timeout_seconds, NULL },
 		{ MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY, NULL },
@@ -173,25 +188,37 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
 		{ MHD_OPTION_END, 0, NULL },
 	};
 
-	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-		NULL, NULL, on_access, server, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+	return MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+					MHD_USE_NO_LISTEN_SOCKET,
+		0, NULL, NULL, on_access, server, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
 }
 
-/* The server's first pin is the poll handle's, or what is left of a failed start. */
 static int start_poll(struct http_server *server)
 {
-	const union MHD_DaemonInfo *info =
-		MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
-	int r = info ? uv_poll_init(server->loop, &server->poll, info->epoll_fd) : -ENOTSUP;
+	const union MHD_DaemonInfo *info;
+	int r;
 
-	if (r < 0) {
-		http_server_unpin(server);
-		return r;
-	}
-	r = uv_poll_start(&server->poll, UV_READABLE, on_readable);
+	errno = 0;
+	server->daemon = start_daemon(server);
+	if (!server->daemon)
+		return errno ? -errno : -EIO;
+	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	r = info ? uv_poll_init(server->loop, &server->poll, info->epoll_fd) : -ENOTSUP;
 	if (r < 0)
-		uv_close((uv_handle_t *)&server->poll, on_poll_closed);
-	return r;
+		return r;
+	server->has_poll = true;
+	server->pins++;
+	return uv_poll_start(&server->poll, UV_READABLE, on_readable);
+}
+
+static int start(struct http_server *server, int listen_fd)
+{
+	int listener = http_listener_start(server, listen_fd);
+	int deadline = http_deadline_start(server);
+
+	if (listener < 0 || deadline < 0)
+		return listener < 0 ? listener : deadline;
+	return start_poll(server);
 }
 
 int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *handler,
@@ -203,21 +230,13 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *h
 	server->loop = loop;
 	server->handler = *handler;
 	server->options = *options;
-	server->pins = 1;
-	errno = 0;
-	server->daemon = start_daemon(server, listen_fd);
-	if (!server->daemon) {
-		r = errno ? -errno : -EIO;
-		fd_close(listen_fd); /* some of MHD's failures have closed it already */
-		free(server);
+	uv_timer_init(loop, &server->timer);
+	r = start(server, listen_fd);
+	if (r < 0) {
+		end(server);
 		return error_errno(err, r, NULL, "cannot start the HTTP server");
 	}
-	uv_timer_init(loop, &server->timer);
-	r = start_poll(server);
-	if (r < 0) {
-		MHD_stop_daemon(server->daemon);
-		return error_errno(err, r, NULL, "cannot watch the HTTP server's sockets");
-	}
+	http_listener_resume(server);
 	*ret = server;
 	return 0;
 }
@@ -233,4 +252,11 @@ void http_server_free(struct http_server *server, void (*freed)(void *data), voi
 unsigned http_server_connections(const struct http_server *server)
 {
 	return server->connections;
+}
+
+void http_server_statistics(const struct http_server *server, struct http_statistics *ret)
+{
+	*ret = server->statistics;
+	ret->connections = server->connections;
+	ret->max_connections = server->options.max_connections;
 }

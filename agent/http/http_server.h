@@ -3,16 +3,16 @@
  * http_server - HTTP/1.1 over a Unix socket, on the libuv loop; knows no run
  *
  * libmicrohttpd parses (external epoll, watched by the loop); only this folder sees it. A request
- *is an object that lives from its headers until its answer has been sent or its client has gone:
+ * is an object that lives from its headers until its answer has been sent or its client has gone:
  *
  *	1. the server calls `begin` when the headers are there: the handler may refuse early, take
- *the body as a stream (http_request_set_body), or do nothing: the body is then kept in memory (at
- *most max_body bytes, else 413)
+ *	   the body as a stream (http_request_set_body), or do nothing: the body is then kept in
+ *	   memory (at most max_body bytes, else 413)
  *	2. the server calls `handle` when the body is whole
  *	3. somebody calls one of http_reply*(), now or later, exactly once. Until then the
- *connection sleeps and costs nothing. A handler that keeps the request for later sets on_closed if
- *it wants to know that the client left meanwhile; it must reply all the same (the reply goes
- *	   nowhere), or the request would stay for ever.
+ *	   connection sleeps and costs nothing. A handler that keeps the request for later sets
+ *	   on_closed if it wants to know that the client left meanwhile; it must reply all the same
+ *	   (the reply goes nowhere), or the request would stay for ever.
  *
  * `user_data` of a request belongs to the handler. Bodies and strings belong to the request.
  *
@@ -23,10 +23,23 @@
  * An answer given before the body is there (413, 404, no room): the rest of the body is read and
  * dropped, so that a client that sends all before it reads gets the answer. Only where the client
  * waits for 100-continue, or has announced more than HTTP_DRAIN_MAX, the answer goes at once and
- *the connection ends with it.
+ * the connection ends with it.
+ *
+ * Limits: every user of the machine has an account here, by the socket's credentials. Uids that
+ * /etc/subuid lends to a user (he may connect under 65536 names) are one account. A user may have as
+ * many connections as his limit says and no more than are still free, so that there is always room
+ * for the next user; one more is answered 503 and closed. More requests in a second than he may are
+ * answered 429. What his requests keep in memory is bounded. When requests of one user take
+ * long, those of others go between them. Root and the daemon's own user are exempt from all that.
+ *
+ * Nobody is waited for in vain: the headers of a request have to be whole within
+ * request_timeout_seconds of their first byte, however slowly bytes come, and a body has to come at
+ * HTTP_BODY_RATE_MIN at least, else 408 and the connection ends. A client that reads a stream
+ * slowly, or not at all for a while, is left alone: of a stream no more than a piece is in memory.
+ * When descriptors run out, who connects is told so (503) and nothing spins.
  *
  * A peer that only shut down its sending side (nc -N) is still there on a Unix socket; over TCP
- *that cannot be told from leaving, and is taken for it.
+ * that cannot be told from leaving, and is taken for it.
  *
  * Threads: the loop's alone. Errors: negative errno.
  */
@@ -59,10 +72,26 @@ struct http_handler {
 #define HTTP_DRAIN_MAX (64u << 20)
 #define HTTP_QUERIES_MAX 64
 
+/* Bodies of one user that are kept in memory at one time, in max_body. */
+#define HTTP_BODIES_PER_USER 16
+/* Bytes a second of a body, over each body_timeout_seconds. */
+#define HTTP_BODY_RATE_MIN 1024
+
+/* What may change while the server runs. 0: no limit. */
+struct http_limits {
+	unsigned max_connections_per_user;
+	unsigned max_requests_per_second_per_user; /* also how many may come at once */
+	unsigned request_timeout_seconds;
+	unsigned body_timeout_seconds;
+};
+
 struct http_options {
 	size_t max_body; /* bytes kept in memory for one request */
 	unsigned max_connections;
-	unsigned idle_timeout_seconds;    /* of a connection between or within requests; 0: none */
+	unsigned idle_timeout_seconds; /* of a connection between or within requests; 0: none */
+	struct http_limits limits;
+	/* Who has no limits. NULL: root and the daemon's own user. */
+	bool (*is_exempt)(uid_t uid);
 	void (*log)(const char *message); /* what the HTTP library has to say; NULL: nothing */
 };
 
@@ -75,8 +104,24 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *h
 void http_server_free(struct http_server *server, void (*freed)(void *data), void *data);
 /* Open connections: for idle exit. */
 unsigned http_server_connections(const struct http_server *server);
+/* From now on, also for what is open; nobody loses a connection that he has. */
+void http_server_set_limits(struct http_server *server, const struct http_limits *limits);
+
+/* Since the start, but for the first two. */
+struct http_statistics {
+	uint64_t connections;     /* open now */
+	uint64_t max_connections; /* that may be */
+	uint64_t requests[6];     /* answers by the first digit of their status; [0] is nobody's */
+	uint64_t accepted;        /* connections */
+	uint64_t refused;         /* connections: over a user's limit, or no descriptors */
+	uint64_t limited;         /* requests: too many a second, or too much in memory (429) */
+	uint64_t timed_out;       /* requests that did not come to their end (408) */
+	uint64_t broken;          /* requests whose client left before all of the answer was sent */
+};
+void http_server_statistics(const struct http_server *server, struct http_statistics *ret);
 
 /* The request. */
+const struct http_server *http_request_server(const struct http_request *request);
 const char *http_request_method(const struct http_request *request);
 /* As sent, still percent-encoded, without the query. */
 const char *http_request_path(const struct http_request *request);
@@ -91,6 +136,9 @@ const char *http_request_body(const struct http_request *request, size_t *ret_si
 /* The peer's credentials from the kernel. */
 uid_t http_request_uid(const struct http_request *request);
 pid_t http_request_pid(const struct http_request *request);
+/* All its groups, the primary one included, as of its connect(); none when first asked for after
+ * the client has gone. Good as long as the request. */
+const gid_t *http_request_groups(struct http_request *request, size_t *ret_count);
 
 void http_request_set_user_data(struct http_request *request, void *user_data);
 void *http_request_user_data(const struct http_request *request);

@@ -79,7 +79,12 @@ int finish_carry_out(struct finish *finish)
 	_cleanup_(closep) int dirfd = open(finish->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r = dirfd < 0 ? -errno : 0;
 	struct error err = ERROR_INIT;
-	struct collect_options options = { .run_dirfd = dirfd, .snapshot_id = finish->snapshot_id };
+	struct collect_options options = {
+		.run_dirfd = dirfd,
+		.run_dir = finish->run_dir,
+		.as = finish->as,
+		.snapshot_id = finish->snapshot_id,
+	};
 
 	give_verdict(finish, dirfd);
 	if (r < 0) {
@@ -87,7 +92,7 @@ int finish_carry_out(struct finish *finish)
 		without_outputs(finish, &err);
 		return r;
 	}
-	options.move = finish->verdict.cause == RUN_CAUSE_NONE;
+	options.move = finish->verdict.cause == RUN_CAUSE_NONE && !finish->as;
 	r = FAIL_POINT(FAIL_FINISH_COLLECT, collect_outputs(finish->store, &options,
 						    &finish->artifacts, &finish->warnings, &err));
 	if (r < 0) {

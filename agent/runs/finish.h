@@ -25,6 +25,7 @@ struct finish {
 	struct store *store;
 	const char *run_dir;
 	const struct digest *snapshot_id;
+	const struct identity *as;  /* whose run it is; NULL: ours */
 	struct verdict_facts facts; /* log_tail is filled in here */
 	/* out */
 	int result; /* of collecting: 0, or a negative errno; it can be carried out again then */

@@ -45,7 +45,8 @@ static int open_log(struct log_follower *follower)
 {
 	if (follower->fd >= 0)
 		return 0;
-	return collect_open_live(follower->dirfd, follower->name, &follower->fd);
+	return collect_open_live(&(struct collect_options){ .run_dirfd = follower->dirfd },
+		follower->name, &follower->fd);
 }
 
 int log_follower_open(const struct log_follower_options *options, struct log_follower **ret)
@@ -55,7 +56,7 @@ int log_follower_open(const struct log_follower_options *options, struct log_fol
 
 	follower->options = *options;
 	follower->name = mem_strdup(options->name);
-	follower->fd = -EBADF;
+	follower->fd = options->fd;
 	follower->dirfd = run_manager_open_dir(options->manager, options->run_id);
 	r = follower->dirfd < 0 ? follower->dirfd : 0;
 	if (r >= 0)

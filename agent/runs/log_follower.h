@@ -24,6 +24,9 @@ struct log_follower_options {
 	struct watch *watch;
 	const char *run_id;
 	const char *name; /* below logs/ or user_logs/ */
+	/* The log, open already; taken over, also by a failure. Negative: it is opened by its name, in
+	 * folders that nobody else could have made (capture/collect.h). */
+	int fd;
 	uint64_t offset;
 	bool follow; /* else what is there now */
 	void (*wake)(void *data);

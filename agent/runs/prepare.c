@@ -4,40 +4,42 @@
 
 #include <ctype.h>
 #include <fcntl.h>
-#include <pwd.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "capture/snapshot.h"
+#include "capture/user_interpreter.h"
 #include "common/clock.h"
 #include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
+#include "runs/give_away.h"
 #include "runs/submission.h"
 
 #define SHELL "/bin/sh"
+#define GPU_VARIABLE "CUDA_VISIBLE_DEVICES"
+#define GPU_ORDER    "CUDA_DEVICE_ORDER"
 
 /* What `env -i` plus a login would give: no more than a program can expect anywhere. */
-static char **clean_environment(void)
+static char **clean_environment(const struct identity *as)
 {
-	struct passwd entry, *user = NULL;
-	char buffer[4096];
+	_cleanup_(identity_release) struct identity self = { 0 };
+	const struct identity *who = as ? as : &self;
 	char **env = NULL;
 
-	getpwuid_r(geteuid(), &entry, buffer, sizeof(buffer), &user); /* not found: NULL */
+	if (!as)
+		(void)identity_of_user(geteuid(), &self); /* not found: names nobody */
 	env_set(&env, "PATH", "/usr/local/bin:/usr/bin:/bin");
 	env_set(&env, "LANG", "C.UTF-8");
-	if (user) {
-		env_set(&env, "HOME", user->pw_dir);
-		env_set(&env, "USER", user->pw_name);
-		env_set(&env, "LOGNAME", user->pw_name);
-		env_set(&env, "SHELL", user->pw_shell);
-	}
+	env_set(&env, "HOME", who->home);
+	env_set(&env, "USER", who->name);
+	env_set(&env, "LOGNAME", who->name);
+	env_set(&env, "SHELL", who->shell);
 	return env;
 }
 
-static int read_environment(int dirfd, char ***ret)
+static int read_environment(const struct prepare *prepare, int dirfd, char ***ret)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	size_t count = 0;
@@ -45,7 +47,7 @@ static int read_environment(int dirfd, char ***ret)
 	int r = file_read(dirfd, SUBMISSION_ENVIRONMENT, RUN_DIR_FILE_MAX, &text);
 
 	if (r == -ENOENT) {
-		*ret = clean_environment();
+		*ret = clean_environment(prepare->as);
 		return 0;
 	}
 	if (r < 0)
@@ -84,25 +86,38 @@ static void set_azureml(const struct prepare *prepare, char ***env)
 	env_set(env, "AZUREML_ARM_PROJECT_NAME", experiment);
 }
 
+/* A slot is not the script's choice: whatever it was set to before. */
+static void set_gpus(const struct prepare *prepare, char ***env)
+{
+	_cleanup_(strbuf_release) struct strbuf list = STRBUF_INIT;
+
+	for (size_t i = 0; prepare->gpu_ids && prepare->gpu_ids[i]; i++)
+		strbuf_addf(&list, "%s%s", i ? "," : "", prepare->gpu_ids[i]);
+	if (list.size || prepare->hide_gpus)
+		env_set(env, GPU_VARIABLE, list.size ? list.data : "");
+	/* An id that is an index counts in the bus' order (gpu.h); CUDA's own is the fastest first. */
+	if (list.size)
+		env_set(env, GPU_ORDER, "PCI_BUS_ID");
+}
+
 static int make_environment(struct prepare *prepare, int dirfd, char ***ret, struct error *err)
 {
 	const struct run_request *request = prepare->request;
 	_cleanup_(strv_freep) char **env = NULL;
 	_cleanup_(freep) char *work = path_join(prepare->run_dir, RUN_DIR_WORK);
-	int r = read_environment(dirfd, &env);
+	int r = read_environment(prepare, dirfd, &env);
 
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the submitter's environment back");
 	if (request->script || request->interpreter_path) {
-		r = interpreter_find(request->interpreter_path, request->source_directory, env,
-			&prepare->interpreter, err);
-		if (r >= 0)
-			r = interpreter_activate(&prepare->interpreter, &env, err);
+		r = interpreter_prepare_as(prepare->as, request->interpreter_path,
+			request->source_directory, &env, &prepare->interpreter, err);
 		if (r < 0)
 			return r;
 	}
 	set_all(&env, request->environment_variables);
 	set_azureml(prepare, &env);
+	set_gpus(prepare, &env);
 	if (!env_get(env, "PYTHONUNBUFFERED"))
 		env_set(&env, "PYTHONUNBUFFERED", "1");
 	env_set(&env, "PWD", work);
@@ -189,13 +204,15 @@ static int make_special_folders(int workfd, struct error *err)
 
 /* The log is the kernel's: a file opened for append. Its name in work/ is only for the script's
  * eyes; the one in the run directory is the log, whatever the script does. */
-static int make_log(int dirfd, int workfd, struct error *err)
+static int make_log(const struct identity *as, int dirfd, int workfd, struct error *err)
 {
 	_cleanup_(closep) int fd =
 		openat(dirfd, RUN_DIR_LOG, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
 	if (fd < 0)
 		return error_errno(err, -errno, NULL, "cannot make the log");
+	if (as && fchown(fd, as->uid, as->gid) < 0)
+		return error_errno(err, -errno, NULL, "cannot give the log to the run's user");
 	if (unlinkat(workfd, RUN_LOG_ARTIFACT, 0) < 0 && errno != ENOENT)
 		return error_errno(
 			err, -errno, RUN_LOG_ARTIFACT, "cannot replace %s", RUN_LOG_ARTIFACT);
@@ -220,7 +237,9 @@ static int lay_out(const struct prepare *prepare, int dirfd, struct error *err)
 	if (r >= 0)
 		r = make_special_folders(workfd, err);
 	if (r >= 0)
-		r = FAIL_POINT(FAIL_PREPARE_LOG, make_log(dirfd, workfd, err));
+		r = FAIL_POINT(FAIL_PREPARE_LOG, make_log(prepare->as, dirfd, workfd, err));
+	if (r >= 0 && prepare->as)
+		r = give_away(workfd, prepare->as->uid, prepare->as->gid, err);
 	return error_default(err, r, "cannot lay the snapshot out");
 }
 
@@ -262,6 +281,34 @@ static int forget_attempt(int dirfd, struct error *err)
 	return r < 0 ? error_errno(err, r, NULL, "cannot remove what an earlier attempt left") : 0;
 }
 
+static int read_limits(int dirfd, struct run_limits *ret, struct error *err)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	int r = file_read(dirfd, RUN_LIMITS_FILE, RUN_LIMITS_TEXT_MAX, &text);
+
+	if (r == -ENOENT)
+		return 0;
+	if (r >= 0)
+		r = run_limits_parse(text.data, ret);
+	return r < 0 ? error_errno(err, r, NULL, "cannot read the submitter's limits back") : 0;
+}
+
+/* What the run may use, and whose it is. */
+static int set_bounds(
+	const struct prepare *prepare, int dirfd, struct run_launch *launch, struct error *err)
+{
+	int64_t weight = prepare->cpus * RUN_CPU_WEIGHT_USUAL;
+
+	launch->memory_max = prepare->memory_max;
+	launch->pids_max = prepare->pids_max;
+	launch->cpu_weight = weight < RUN_CPU_WEIGHT_MAX ? weight : RUN_CPU_WEIGHT_MAX;
+	if (prepare->as) {
+		launch->as = NEW(struct identity);
+		identity_copy(prepare->as, launch->as);
+	}
+	return read_limits(dirfd, &launch->limits, err);
+}
+
 int prepare_carry_out(struct prepare *prepare, struct error *err)
 {
 	_cleanup_(closep) int dirfd = open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -275,6 +322,8 @@ int prepare_carry_out(struct prepare *prepare, struct error *err)
 		return error_errno(
 			err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
 	r = forget_attempt(dirfd, err);
+	if (r >= 0)
+		r = set_bounds(prepare, dirfd, &launch, err);
 	if (r >= 0)
 		r = make_environment(prepare, dirfd, &launch.env, err);
 	if (r >= 0)

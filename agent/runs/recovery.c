@@ -33,8 +33,8 @@ static void catch_up(struct run_live *run)
 
 static void queue(struct run_live *run)
 {
-	run_live_give_slot(run);
-	run_live_queue(run, run->record.queued_us);
+	run_live_queue(run, run->record.queued_us, true);
+	run_live_follow(run);
 }
 
 /* Told durably: else a restart of the machine now would find it as one that may have run. */
@@ -49,7 +49,7 @@ static void reattach(struct run_live *run)
 	struct executor *executor = run->manager->executor;
 	int r;
 
-	run_live_take_slot(run);
+	run_live_claim_slots(run);
 	/* Of one that history calls Queued the boot is not known. */
 	run->rebooted = run->record.boot_id && !is_of_this_boot(run);
 	r = executor->ops->reattach(executor, run->dir, run);
@@ -70,7 +70,7 @@ static void lose(struct run_live *run)
 
 	log_warning("%s: lost", run->record.run_id);
 	run->rebooted = !is_of_this_boot(run);
-	run_live_take_slot(run); /* given back by `ended` */
+	run_live_claim_slots(run); /* given back by `ended` */
 	catch_up(run);
 	if (run->rebooted) {
 		run_life_events.ended(run, NULL, 0);
@@ -97,7 +97,7 @@ void run_live_recover(struct run_live *run)
 		actions[recovery_plan(&run->record, found, is_of_this_boot(run))](run);
 		return;
 	}
-	run_live_take_slot(run); /* it may live */
+	run_live_claim_slots(run); /* it may live */
 	run_live_owe(run, OWED_RECOVERY, "its folder cannot be looked at", r);
 }
 
@@ -114,6 +114,7 @@ static void recover(struct run_manager *manager, const struct run_record *record
 {
 	struct run_live *run = run_live_new(manager, record);
 
+	user_names_set(&manager->names, record->owner, record->submitted_by);
 	run_live_enlist(run);
 	run_live_recover(run);
 }
@@ -241,6 +242,9 @@ int run_manager_recover(struct run_manager *manager, struct error *err)
 		return r;
 	}
 	count = (int)live.count;
+	r = run_queue_charge_history(manager);
+	if (r < 0)
+		log_warning("what users have used cannot be read: %s", strerror(-r));
 	manager->scheduling = true; /* when all slots that are held are known */
 	for (size_t i = 0; i < live.count; i++)
 		recover(manager, &live.items[i]);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * run_live - a run that is not over, in memory (private to run_manager.c, run_submit.c,
- * run_life.c, run_owed.c, recovery.c)
+ * run_live - a run that is not over, in memory (private to the run_*.c files and recovery.c)
  *
  * Life: made queued (or by recovery), in the manager's table until its end is durable, freed when
  * the last asynchronous call that knows it has come back (`pending`).
@@ -11,23 +10,37 @@
 #include <sys/queue.h>
 
 #include "common/error.h"
+#include "common/identity.h"
 #include "runs/finish.h"
 #include "runs/prepare.h"
 #include "runs/run.h"
 #include "runs/run_manager.h"
-#include "runs/work.h"
+#include "runs/scheduler.h"
+#include "runs/user_names.h"
+#include "runs/user_work.h"
+
+/* One run follows another that is not over (run_after.c). */
+struct run_follow {
+	struct run_live *follower, *leader;
+	bool any;
+	TAILQ_ENTRY(run_follow) of_leader, of_follower;
+};
+
+TAILQ_HEAD(run_follows, run_follow);
 
 struct run_live {
 	struct run_record record;
 	struct run_manager *manager;
-	char *dir;                   /* absolute path of the run directory */
-	TAILQ_ENTRY(run_live) all;   /* run_manager::all */
-	TAILQ_ENTRY(run_live) queue; /* run_manager::queue */
+	char *dir;                 /* absolute path of the run directory */
+	TAILQ_ENTRY(run_live) all; /* run_manager::all */
 	struct run_waiter *waiters;
 	unsigned pending; /* work and history calls that will come back */
 
-	bool in_queue;
-	bool has_slot;
+	struct scheduler_run turn;    /* it waits, or holds slots */
+	int64_t queued_boot_us;       /* clock_boot(): since when it waits */
+	struct run_follows leaders;   /* it waits for these (of_follower) */
+	struct run_follows followers; /* these wait for it (of_leader) */
+
 	bool over;   /* its end is durable; out of the table */
 	bool ending; /* its end is decided and being committed */
 	bool in_executor;
@@ -39,9 +52,11 @@ struct run_live {
 
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
+	struct identity as; /* whose it is, while the work goes on; of a foreign one only */
+	char **gpu_ids;     /* the record's, for the work: the record may be replaced meanwhile */
 	struct error prepare_error;
 	int prepare_result;
-	struct work work; /* prepare, then finish, then clean-up: one at a time */
+	struct user_work work; /* prepare, then finish, then clean-up: one at a time */
 
 	struct run_exit exit;
 	bool exit_known, rebooted;
@@ -64,9 +79,18 @@ enum owed {
 	OWED_OUTPUTS = 16,
 	OWED_RECOVERY = 32,
 	OWED_CLEAN_UP = 64,
+	OWED_FOLLOW = 128,
 };
 
 TAILQ_HEAD(run_live_list, run_live);
+TAILQ_HEAD(submit_list, submit);
+TAILQ_HEAD(drain_list, drain_change);
+
+/* <state>/drain, as it is in force. */
+struct drain {
+	int64_t since_us; /* UTC; 0: it is not drained */
+	char *by, *reason;
+};
 
 struct run_manager {
 	struct run_manager_options options;
@@ -76,12 +100,21 @@ struct run_manager {
 	void *by_id; /* tsearch tree of struct run_live, k: record.run_id */
 	struct run_live_list all;
 	struct run_live_list unclean; /* over, but for their folders: `all` links them here */
-	struct run_live_list queue;   /* Queued, in the order of their turn */
-	int64_t slots_used;
-	uv_timer_t retry;   /* runs while something is owed */
-	bool short_of_room; /* nothing is started until the retry */
-	bool scheduling;    /* being done, or not to be done yet: recovery */
-	unsigned pending;   /* calls that belong to no run: submissions, patches, ... */
+	struct scheduler scheduler;
+	struct gpu_pool *gpu_pool; /* NULL: there are no GPUs */
+	bool gpus_stale;           /* some came back after the last look */
+	bool gpus_watched;
+	struct slots_amount largest; /* what one run may ask for */
+	struct user_names names;
+	struct user_works works;
+	struct submit_list submits; /* under way */
+	struct drain drain;
+	struct drain_list drain_changes; /* to be written, the first one is under way */
+	int64_t started, waited_us;      /* since the daemon's start */
+	uv_timer_t retry;                /* runs while something is owed */
+	bool short_of_room;              /* nothing is started until the retry */
+	bool scheduling;                 /* being done, or not to be done yet: recovery */
+	unsigned pending; /* calls that belong to no run: submissions, patches, ... */
 	bool stopping;
 	void (*freed)(void *data);
 	void *freed_data;
@@ -97,30 +130,79 @@ void run_live_changed(struct run_live *run, bool over);
 void run_live_over(struct run_live *run); /* out of the table, waiters told */
 /* A manager's call has come back. */
 void run_manager_unpend(struct run_manager *manager);
+/* Is it another user's, so that his files are touched as him? */
+bool run_is_foreign(const struct run_manager *manager, uid_t uid);
+/* Cached; of one who is not known yet the name service is asked. malloc'ed. */
+char *run_manager_user_name(struct run_manager *manager, uid_t uid);
 
-/* run_submit.c */
-/* "ana", or the number of a user without a name. malloc'ed. */
-char *run_user_name(uid_t uid);
+/* run_cancel.c */
+/* The daemon ends before the run does: whoever cancelled it is told so, the others nothing. */
+void run_live_drop_waiters(struct run_live *run);
+
+/* run_queue.c */
+void run_queue_init(struct run_manager *manager);
+/* Every run has gone. freed is called when the last look at the GPUs has come back. */
+void run_queue_release(struct run_manager *manager, void (*freed)(void *data), void *data);
+/* Fair share, from history; before recovery. */
+int run_queue_charge_history(struct run_manager *manager);
+bool run_live_is_queued(const struct run_live *run);
+bool run_live_has_slots(const struct run_live *run);
+/* Queued; keep_turn: where it was, or at the end if it never was. What it was given is forgotten. */
+void run_live_queue(struct run_live *run, int64_t at_us, bool keep_turn);
+/* Held, or it follows another: not in line. Looks again which. */
+void run_live_park(struct run_live *run);
+/* It waits no more, it holds nothing. */
+void run_live_leave(struct run_live *run);
+/* One that an earlier daemon had started. */
+void run_live_claim_slots(struct run_live *run);
+void run_live_schedule(struct run_manager *manager);
+
+/* run_holdings.c */
+/* -EINVAL, -EPERM, -EUSERS: not to be accepted; see run_manager_submit(). */
+int run_queue_admit(struct run_manager *manager, const struct run_request *request,
+	const struct submitter *by, struct error *err);
+
+/* run_after.c */
+/* -EINVAL: it is to follow a run that there is not. */
+int run_after_check(
+	struct run_manager *manager, const struct run_request *request, struct error *err);
+/* record.after of a request; strv. */
+char **run_after_format(const struct run_request *request);
+/* Of one that has just been queued: whom it waits for, from record.after. It may end here. */
+void run_live_follow(struct run_live *run);
+/* It is over, or freed: those who wait for it are told; it waits for nobody. */
+void run_live_lead_on(struct run_live *run);
+void run_live_unfollow(struct run_live *run);
+/* "waits until ... is over"; NULL: it does not. malloc'ed. */
+char *run_live_follow_words(const struct run_live *run);
+
+/* run_drain.c */
+void run_drain_read(struct run_manager *manager);
+void drain_release(struct drain *drain);
 
 /* run_life.c */
-void run_live_queue(struct run_live *run, int64_t at_us);
-void run_live_schedule(struct run_manager *manager);
+int run_live_read_definition(struct run_live *run, struct error *err);
+/* It has its slots. */
+void run_live_start(struct run_live *run);
 /* Apply and write down; an event that does not fit is a fault of ours: logged, nothing changes. */
 int run_live_apply(struct run_live *run, const struct run_event *event);
 /* End a run that has nothing to collect. */
 void run_live_end(struct run_live *run, enum run_cause cause, const char *message);
 void run_live_end_unstarted(struct run_live *run); /* one that was canceled */
 void run_live_cancel(struct run_live *run, const char *by);
-void run_live_take_slot(struct run_live *run);
-void run_live_give_slot(struct run_live *run);
-void run_live_clean_up(struct run_live *run); /* of one that is over */
 void run_live_commit_prepare(struct run_live *run);
-void run_live_commit_final(struct run_live *run);
 void run_live_ask_to_stop(struct run_live *run);
-void run_live_collect(struct run_live *run); /* its outputs; then it ends */
-void run_live_collect_again(struct run_live *run);
 
 extern const struct executor_events run_life_events;
+
+/* run_end.c */
+/* Its outputs; then it ends. */
+void run_live_collect(struct run_live *run);
+void run_live_collect_again(struct run_live *run);
+void run_live_end_with(struct run_live *run, const struct verdict *verdict, char *const *warnings);
+void run_live_commit_final(struct run_live *run);
+void run_live_clean_up(struct run_live *run); /* of one that is over */
+void run_live_start_clean_up(struct run_live *run);
 
 /* run_owed.c */
 /* ENOSPC and the like: what may be there again in a while. */

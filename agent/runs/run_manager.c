@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <search.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "common/clock.h"
 #include "common/file.h"
@@ -34,6 +35,9 @@ struct run_live *run_live_new(struct run_manager *manager, const struct run_reco
 	struct run_live *run = NEW(struct run_live);
 
 	run_record_copy(record, &run->record);
+	run->turn.uid = record->owner;
+	TAILQ_INIT(&run->leaders);
+	TAILQ_INIT(&run->followers);
 	run->manager = manager;
 	run->dir = path_join(manager->runs_dir, record->run_id);
 	return run;
@@ -46,16 +50,16 @@ void run_live_enlist(struct run_live *run)
 	TAILQ_INSERT_TAIL(&run->manager->all, run, all);
 }
 
-static void drop_waiters(struct run_live *run);
-
 static void run_live_free(struct run_live *run)
 {
-	drop_waiters(run);
+	run_live_drop_waiters(run);
 	run_record_release(&run->record);
 	run_record_release(&run->final);
 	run_request_release(&run->request);
 	prepare_release(&run->prepare);
 	finish_release(&run->finish);
+	identity_release(&run->as);
+	strv_free(run->gpu_ids);
 	free(run->dir);
 	free(run);
 }
@@ -68,6 +72,9 @@ static void told_if_free(struct run_manager *manager)
 	if (!manager->stopping || manager->pending || !TAILQ_EMPTY(&manager->all))
 		return;
 	tdestroy(manager->by_id, (void (*)(void *))free);
+	scheduler_release(&manager->scheduler);
+	user_names_release(&manager->names);
+	drain_release(&manager->drain);
 	free(manager->runs_dir);
 	free(manager->index_dir);
 	free(manager);
@@ -86,9 +93,8 @@ static void run_live_forget(struct run_live *run)
 
 	tdelete(run, &manager->by_id, compare_ids);
 	TAILQ_REMOVE(&manager->all, run, all);
-	if (run->in_queue)
-		TAILQ_REMOVE(&manager->queue, run, queue);
-	run->in_queue = false;
+	run_live_leave(run);
+	run_live_unfollow(run);
 }
 
 void run_live_unpend(struct run_live *run)
@@ -99,6 +105,7 @@ void run_live_unpend(struct run_live *run)
 		return;
 	if (!run->over) {
 		run_live_forget(run);
+		run_live_lead_on(run);
 		manager->pending++;
 	}
 	run_live_free(run);
@@ -140,6 +147,22 @@ void run_live_over(struct run_live *run)
 		run_waiter_stop(waiter);
 		waiter->changed(waiter, true);
 	}
+	run_live_lead_on(run);
+}
+
+bool run_is_foreign(const struct run_manager *manager, uid_t uid)
+{
+	return manager->options.system_service && uid != geteuid();
+}
+
+char *run_manager_user_name(struct run_manager *manager, uid_t uid)
+{
+	const char *known = user_names_get(&manager->names, uid);
+	_cleanup_(freep) char *name = known ? NULL : user_name_look_up(uid);
+
+	if (name)
+		user_names_set(&manager->names, uid, name);
+	return known ? mem_strdup(known) : TAKE(name);
 }
 
 /* ---- life of the manager ---- */
@@ -154,6 +177,17 @@ void run_manager_set_executor(struct run_manager *manager, struct executor *exec
 	manager->executor = executor;
 }
 
+/* Users reach their own runs through it, by names that they know, and list nothing. */
+static int make_runs_dir(const struct run_manager *manager)
+{
+	mode_t mode = manager->options.system_service ? 0711 : 0700;
+	int r = dir_make(manager->runs_dir, mode);
+
+	if (r < 0 || !manager->options.system_service)
+		return r;
+	return chmod(manager->runs_dir, mode) < 0 ? -errno : 0;
+}
+
 int run_manager_new(
 	const struct run_manager_options *options, struct run_manager **ret, struct error *err)
 {
@@ -164,11 +198,12 @@ int run_manager_new(
 	manager->runs_dir = path_join(options->state_dir, "runs");
 	manager->index_dir = path_join(options->state_dir, "index");
 	TAILQ_INIT(&manager->all);
-	TAILQ_INIT(&manager->queue);
+	TAILQ_INIT(&manager->submits);
+	TAILQ_INIT(&manager->drain_changes);
 	TAILQ_INIT(&manager->unclean);
 	r = clock_boot_id(manager->boot_id);
 	if (r >= 0)
-		r = dir_make(manager->runs_dir, 0700);
+		r = make_runs_dir(manager);
 	if (r >= 0)
 		r = dir_make(manager->index_dir, 0700);
 	if (r < 0) {
@@ -178,6 +213,9 @@ int run_manager_new(
 		free(manager);
 		return r;
 	}
+	user_works_init(&manager->works, options->loop);
+	run_drain_read(manager);
+	run_queue_init(manager);
 	uv_timer_init(options->loop, &manager->retry);
 	manager->retry.data = manager;
 	*ret = manager;
@@ -189,6 +227,11 @@ static void on_timer_closed(uv_handle_t *handle)
 	struct run_manager *manager = handle->data;
 
 	run_manager_unpend(manager);
+}
+
+static void gpus_freed(void *data)
+{
+	run_manager_unpend(data);
 }
 
 static void ignore_started(void *run, int64_t start_us)
@@ -234,73 +277,14 @@ void run_manager_free(struct run_manager *manager, void (*freed)(void *data), vo
 		if (run->pending)
 			continue;
 		run_live_forget(run);
+		run_live_lead_on(run);
 		run_live_free(run);
 	}
+	manager->pending++;
+	run_queue_release(manager, gpus_freed, manager);
 }
 
 /* ---- answers ---- */
-
-/* A call that ends with the record as it is then. */
-struct reply {
-	struct run_manager *manager;
-	char *run_id;
-	run_manager_done done;
-	void *data;
-	struct run_waiter waiter; /* cancel: until it is over */
-	/* patch */
-	struct pairs tags;
-	char *display_name;
-	struct work work; /* delete: the folder */
-	char *dir;
-};
-
-static struct reply *reply_new(
-	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
-{
-	struct reply *reply = NEW(struct reply);
-
-	reply->manager = manager;
-	reply->run_id = mem_strdup(run_id);
-	reply->done = done;
-	reply->data = data;
-	manager->pending++;
-	return reply;
-}
-
-static void reply_free(struct reply *reply)
-{
-	struct run_manager *manager = reply->manager;
-
-	pairs_release(&reply->tags);
-	free(reply->display_name);
-	free(reply->run_id);
-	free(reply->dir);
-	free(reply);
-	run_manager_unpend(manager);
-}
-
-static int no_such_run(const char *run_id, int r, struct error *err)
-{
-	if (r == -ENOENT)
-		return error_set(err, r, "run_id", "no run \"%s\"", run_id);
-	return error_errno(err, r, NULL, "cannot read or write the run history");
-}
-
-/* The last step of all of them. */
-static void reply_send(struct reply *reply, int result)
-{
-	struct run_record record = { 0 };
-	struct error err = ERROR_INIT;
-
-	if (result < 0)
-		no_such_run(reply->run_id, result, &err);
-	else if ((result = run_manager_get(reply->manager, reply->run_id, &record)) < 0)
-		no_such_run(reply->run_id, result, &err);
-	reply->done(reply->data, result < 0 ? NULL : &record, &err);
-	if (result >= 0)
-		run_record_release(&record);
-	reply_free(reply);
-}
 
 int run_manager_get(struct run_manager *manager, const char *run_id, struct run_record *ret)
 {
@@ -312,9 +296,10 @@ int run_manager_get(struct run_manager *manager, const char *run_id, struct run_
 	return 0;
 }
 
-int run_manager_resolve(struct run_manager *manager, const char *name, char **ret_run_id)
+int run_manager_resolve(struct run_manager *manager, const struct history_viewer *viewer,
+	const char *name, char **ret_run_id)
 {
-	return history_resolve(manager->options.history, name, ret_run_id);
+	return history_resolve(manager->options.history, viewer, name, ret_run_id);
 }
 
 int run_manager_list(
@@ -334,19 +319,6 @@ int run_manager_list(
 		run_record_copy(&run->record, &ret->items[i]);
 	}
 	return 0;
-}
-
-void run_manager_count(const struct run_manager *manager, struct run_counts *ret)
-{
-	const struct run_live *run;
-
-	*ret = (struct run_counts){ .running = manager->slots_used,
-		.max_running = manager->options.max_running };
-	TAILQ_FOREACH(run, &manager->all, all)
-	{
-		ret->queued += run->in_queue;
-		ret->finalizing += run->record.state == RUN_FINALIZING;
-	}
 }
 
 bool run_manager_is_live(const struct run_manager *manager, const char *run_id)
@@ -382,198 +354,4 @@ void run_waiter_stop(struct run_waiter *waiter)
 	if (waiter->next)
 		waiter->next->link = waiter->link;
 	waiter->link = NULL;
-}
-
-/* ---- cancel, patch, delete, artifacts ---- */
-
-static void cancel_ended(
-	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
-{
-	struct run_record record;
-	struct error err = ERROR_INIT;
-	int r = history_get(manager->options.history, run_id, &record);
-
-	if (r < 0) {
-		no_such_run(run_id, r, &err);
-		done(data, NULL, &err);
-		return;
-	}
-	if (record.state != RUN_CANCELED)
-		r = error_set(&err, -EALREADY, "run_id", "%s has already ended: %s", run_id,
-			run_state_name(record.state));
-	done(data, r < 0 ? NULL : &record, &err);
-	run_record_release(&record);
-}
-
-static void canceled(struct run_waiter *waiter, bool over)
-{
-	struct reply *reply = container_of(waiter, struct reply, waiter);
-
-	if (!over)
-		return;
-	cancel_ended(reply->manager, reply->run_id, reply->done, reply->data);
-	reply_free(reply);
-}
-
-/* The daemon ends before the run's end is durable: whoever cancelled it is told so, the others are
- * told nothing. */
-static void drop_waiters(struct run_live *run)
-{
-	struct run_waiter *waiter;
-
-	while ((waiter = run->waiters)) {
-		struct error err = ERROR_INIT;
-		struct reply *reply;
-
-		run_waiter_stop(waiter);
-		if (waiter->changed != canceled)
-			continue;
-		reply = container_of(waiter, struct reply, waiter);
-		error_set(&err, -ESHUTDOWN, NULL,
-			"the daemon is ending and %s could not be canceled before; try again",
-			reply->run_id);
-		reply->done(reply->data, NULL, &err);
-		reply_free(reply);
-	}
-}
-
-static void stop_committed(void *data, int result)
-{
-	reply_send(data, result);
-}
-
-void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,
-	run_manager_done done, void *data)
-{
-	struct run_live *run = run_live_find(manager, run_id);
-	_cleanup_(freep) char *name = run_user_name(by);
-	struct reply *reply;
-
-	if (!run) {
-		cancel_ended(manager, run_id, done, data);
-		return;
-	}
-	if (!run_live_is_recovered(run)) {
-		struct error err = ERROR_INIT;
-
-		error_set(&err, -EAGAIN, "run_id",
-			"the folder of %s cannot be looked at just now (the daemon's log says why); "
-			"try again",
-			run_id);
-		done(data, NULL, &err);
-		return;
-	}
-	reply = reply_new(manager, run_id, done, data);
-	if (!run->in_executor && run->record.state != RUN_FINALIZING) {
-		/* It ends now: the answer comes when that is durable. */
-		run_waiter_start(manager, run_id, &reply->waiter, canceled);
-		run_live_cancel(run, name);
-		return;
-	}
-	run_live_cancel(run, name);
-	/* Its supervisor knows, or history does, before anybody is told. */
-	if (run->owed & OWED_STOP)
-		history_update(manager->options.history, &run->record, HISTORY_DURABLE,
-			stop_committed, reply);
-	else
-		reply_send(reply, 0);
-}
-
-static void patched(void *data, int result)
-{
-	struct reply *reply = data;
-	struct run_live *run = run_live_find(reply->manager, reply->run_id);
-
-	for (size_t i = 0; result >= 0 && run && i < reply->tags.count; i++) {
-		const struct pair *tag = &reply->tags.items[i];
-
-		if (tag->value)
-			pairs_set(&run->record.tags, tag->key, tag->value);
-		else
-			pairs_remove(&run->record.tags, tag->key);
-	}
-	if (result >= 0 && run && reply->display_name)
-		mem_replace(&run->record.display_name,
-			reply->display_name[0] ? reply->display_name : NULL);
-	reply_send(reply, result);
-}
-
-void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
-	const char *display_name, run_manager_done done, void *data)
-{
-	struct reply *reply = reply_new(manager, run_id, done, data);
-
-	pairs_copy(tags, &reply->tags);
-	reply->display_name = mem_strdup(display_name);
-	history_patch(manager->options.history, run_id, &reply->tags, display_name, patched, reply);
-}
-
-static void delete_on_thread(struct work *work)
-{
-	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
-}
-
-static void delete_done(struct work *work)
-{
-	struct reply *reply = container_of(work, struct reply, work);
-	struct error none = ERROR_INIT;
-
-	reply->done(reply->data, NULL, &none);
-	reply_free(reply);
-}
-
-static void deleted(void *data, int result)
-{
-	struct reply *reply = data;
-	struct error err = ERROR_INIT;
-
-	if (result < 0) {
-		no_such_run(reply->run_id, result, &err);
-		reply->done(reply->data, NULL, &err);
-		reply_free(reply);
-		return;
-	}
-	work_queue(reply->manager->options.loop, &reply->work, delete_on_thread, delete_done);
-}
-
-static void strip_on_thread(struct work *work)
-{
-	(void)finish_clean_up(container_of(work, struct reply, work)->dir, true);
-}
-
-static void stripped(struct work *work)
-{
-	struct reply *reply = container_of(work, struct reply, work);
-
-	history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
-}
-
-void run_manager_delete(
-	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
-{
-	struct error err = ERROR_INIT;
-	struct reply *reply;
-
-	if (run_live_find(manager, run_id)) {
-		error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
-		done(data, NULL, &err);
-		return;
-	}
-	reply = reply_new(manager, run_id, done, data);
-	reply->dir = path_join(manager->runs_dir, run_id);
-	/* Without `launch` a folder that is in no history is known to be nobody's: a crash after
-	 * the record has gone leaves one that the next daemon removes. */
-	work_queue(manager->options.loop, &reply->work, strip_on_thread, stripped);
-}
-
-static void artifacts_put(void *data, int result)
-{
-	reply_send(data, result);
-}
-
-void run_manager_put_artifacts(struct run_manager *manager, const char *run_id,
-	const struct artifacts *artifacts, run_manager_done done, void *data)
-{
-	history_put_artifacts(manager->options.history, run_id, artifacts, artifacts_put,
-		reply_new(manager, run_id, done, data));
 }

@@ -94,12 +94,11 @@ static void postpone(struct run_live *run, int error)
 {
 	struct run_manager *manager = run->manager;
 
-	run_live_give_slot(run);
 	prepare_release(&run->prepare);
 	run_request_release(&run->request);
 	run->prepare_error = (struct error)ERROR_INIT;
 	run_live_warn_of_room(run, "its start", error);
-	run_live_queue(run, 0);
+	run_live_queue(run, 0, false);
 	run_live_commit_queued(run);
 	manager->short_of_room = true;
 	arm_retry(manager);
@@ -127,6 +126,7 @@ void run_live_retry(struct run_live *run)
 		{ OWED_QUEUE_COMMIT, run_live_commit_queued },
 		{ OWED_STOP, run_live_ask_to_stop },
 		{ OWED_OUTPUTS, run_live_collect_again },
+		{ OWED_FOLLOW, run_live_follow },
 	};
 	unsigned owed = run->owed;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* run_submit - from a request to a queued run that its submitter was told of; see run_manager.h */
-#include <pwd.h>
+#include "runs/run_submit.h"
+
 #include <string.h>
-#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/file.h"
@@ -11,28 +11,30 @@
 #include "runs/run_live.h"
 #include "runs/submission.h"
 
-char *run_user_name(uid_t uid)
-{
-	struct passwd entry, *user = NULL;
-	char buffer[4096];
-
-	if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &user) || !user)
-		return mem_printf("%u", (unsigned)uid);
-	return mem_strdup(user->pw_name);
-}
-
 struct submit {
 	struct run_manager *manager;
 	struct submission submission;
 	struct run_record record;
 	uid_t uid;
+	struct identity as; /* of a foreign one */
+	char *user;         /* his name, or the number */
 	int result;
 	struct error err;
 	run_manager_done done;
 	void *data;
-	struct work work;
-	struct run_live *run;
+	struct user_work work;
+	TAILQ_ENTRY(submit) entry;
 };
+
+int64_t run_submits_of(const struct run_manager *manager, uid_t uid)
+{
+	const struct submit *submit;
+	int64_t count = 0;
+
+	TAILQ_FOREACH(submit, &manager->submits, entry)
+	count += submit->uid == uid;
+	return count;
+}
 
 static void submit_reply(struct submit *submit, const struct run_record *record)
 {
@@ -41,8 +43,16 @@ static void submit_reply(struct submit *submit, const struct run_record *record)
 	submit->done(submit->data, record, &submit->err);
 	submission_release(&submit->submission);
 	run_record_release(&submit->record);
+	identity_release(&submit->as);
+	free(submit->user);
 	free(submit);
 	run_manager_unpend(manager);
+}
+
+/* It is refused, or in the queue: it counts there. */
+static void submit_counted(struct submit *submit)
+{
+	TAILQ_REMOVE(&submit->manager->submits, submit, entry);
 }
 
 /* The record and a copy of the run as it is now: the run may be over by the time of the answer. */
@@ -59,6 +69,22 @@ static void patch_committed(void *data, int result)
 	submit_accepted(data, result);
 }
 
+static void submit_refused(struct submit *submit)
+{
+	submit_counted(submit);
+	submit_reply(submit, NULL);
+}
+
+static void queue_new(struct run_manager *manager, const struct run_record *record)
+{
+	struct run_live *run = run_live_new(manager, record);
+
+	run_live_enlist(run);
+	run_live_queue(run, run->record.queued_us, false);
+	run_live_follow(run);
+	run_live_schedule(manager);
+}
+
 static void inserted(void *data, int result)
 {
 	struct submit *submit = data;
@@ -70,17 +96,13 @@ static void inserted(void *data, int result)
 
 		finish_clean_up(dir, false);
 		error_errno(&submit->err, result, NULL, "cannot write the run to history");
-		submit_reply(submit, NULL);
+		submit_refused(submit);
 		return;
 	}
 	log_info("%s: Queued, submitted by %s", submit->record.run_id, submit->record.submitted_by);
-	if (!manager->stopping) { /* else it is the next daemon's */
-		struct run_live *run = run_live_new(manager, &submit->record);
-
-		run_live_enlist(run);
-		run_live_queue(run, run->record.queued_us);
-		run_live_schedule(manager);
-	}
+	submit_counted(submit);
+	if (!manager->stopping) /* else it is the next daemon's */
+		queue_new(manager, &submit->record);
 	if (submit->submission.git.patch) {
 		artifacts_add(&patch, GIT_PATCH_ARTIFACT, submit->submission.git.patch_size,
 			&submit->submission.patch_digest, clock_utc());
@@ -92,6 +114,31 @@ static void inserted(void *data, int result)
 	}
 }
 
+/* What was known before anything was looked at. */
+static void fill_request(struct submit *submit, const struct submitter *by)
+{
+	const struct run_request *request = &submit->submission.request;
+	gid_t gid = submit->manager->options.queue.share_with_gid;
+	struct run_record *record = &submit->record;
+
+	record->created_us = clock_utc();
+	record->run_id = run_id_make(request->experiment_name);
+	record->experiment_name = mem_strdup(request->experiment_name);
+	record->display_name = mem_strdup(request->display_name);
+	record->target = mem_strdup(request->compute_target);
+	record->owner = by->uid;
+	record->exit_code = -1;
+	record->cpus = request->cpus;
+	record->gpus = request->gpus;
+	record->memory_bytes = request->memory_bytes;
+	record->priority = request->priority;
+	record->shared = request->share;
+	for (size_t i = 0; gid && i < by->group_count; i++)
+		if (by->groups[i] == gid)
+			record->shared_gid = gid;
+	record->after = run_after_format(request);
+}
+
 static void fill_record(struct submit *submit)
 {
 	const struct run_request *request = &submit->submission.request;
@@ -101,12 +148,9 @@ static void fill_record(struct submit *submit)
 	struct run_record *record = &submit->record;
 	char digest[DIGEST_HEX_SIZE + 1];
 
-	record->experiment_name = mem_strdup(request->experiment_name);
-	record->display_name = mem_strdup(request->display_name);
-	record->target = mem_strdup(request->compute_target);
-	record->submitted_by = run_user_name(submit->uid);
-	record->owner = submit->uid;
-	record->exit_code = -1;
+	record->submitted_by = mem_strdup(submit->user);
+	if (request->hold)
+		record->held_by = mem_strdup(submit->user);
 	record->warnings = strv_copy(submit->submission.snapshot.warnings);
 	for (size_t i = 0; git->warnings && git->warnings[i]; i++)
 		strv_add(&record->warnings, git->warnings[i]);
@@ -121,19 +165,45 @@ static void fill_record(struct submit *submit)
 	run_apply(record, &event);
 }
 
-static void submit_on_thread(struct work *work)
+static int look_up_identity(struct submit *submit)
 {
-	struct submit *submit = container_of(work, struct submit, work);
+	int r;
 
-	submit->result = submission_carry_out(&submit->submission, &submit->err);
+	if (!run_is_foreign(submit->manager, submit->uid)) {
+		submit->user = user_name_look_up(submit->uid);
+		return 0;
+	}
+	r = identity_of_user(submit->uid, &submit->as);
+	if (r == -ENOENT)
+		return error_set(&submit->err, -EACCES, NULL,
+			"user %u is not in this machine's user database: no run can be started as "
+			"him",
+			(unsigned)submit->uid);
+	if (r < 0)
+		return error_errno(
+			&submit->err, r, NULL, "cannot look up user %u", (unsigned)submit->uid);
+	submit->user = mem_strdup(submit->as.name);
+	submit->submission.as = &submit->as;
+	return 0;
 }
 
-static void submit_done(struct work *work)
+static void submit_on_thread(struct user_work *work)
 {
 	struct submit *submit = container_of(work, struct submit, work);
 
+	submit->result = look_up_identity(submit);
+	if (submit->result >= 0)
+		submit->result = submission_carry_out(&submit->submission, &submit->err);
+}
+
+static void submit_done(struct user_work *work)
+{
+	struct submit *submit = container_of(work, struct submit, work);
+
+	if (submit->user)
+		user_names_set(&submit->manager->names, submit->uid, submit->user);
 	if (submit->result < 0) {
-		submit_reply(submit, NULL);
+		submit_refused(submit);
 		return;
 	}
 	fill_record(submit);
@@ -141,17 +211,31 @@ static void submit_done(struct work *work)
 		submit);
 }
 
-void run_manager_submit(struct run_manager *manager, struct run_request *request, uid_t uid,
-	run_manager_done done, void *data)
+static void read_limits(struct submit *submit, const struct submitter *by)
 {
-	struct submit *submit = NEW(struct submit);
+	struct submission *submission = &submit->submission;
 
+	/* He may be gone already: nothing is known of his limits then. */
+	if (by->pid > 0)
+		(void)run_limits_of_process(by->pid, by->uid, &submission->run_limits);
+}
+
+void run_manager_submit(struct run_manager *manager, struct run_request *request,
+	const struct submitter *by, run_manager_done done, void *data)
+{
+	struct error err = ERROR_INIT;
+	struct submit *submit;
+
+	if (run_queue_admit(manager, request, by, &err) < 0) {
+		run_request_release(request);
+		done(data, NULL, &err);
+		return;
+	}
+	submit = NEW(struct submit);
 	submit->manager = manager;
-	submit->uid = uid;
+	submit->uid = by->uid;
 	submit->done = done;
 	submit->data = data;
-	submit->record.created_us = clock_utc();
-	submit->record.run_id = run_id_make(request->experiment_name);
 	submit->submission = (struct submission){
 		.store = manager->options.store,
 		.index_dir = manager->index_dir,
@@ -159,9 +243,13 @@ void run_manager_submit(struct run_manager *manager, struct run_request *request
 		.git_helper = manager->options.git_helper,
 		.limits = &manager->options.limits,
 		.request = *request,
-		.run_id = mem_strdup(submit->record.run_id),
 	};
 	*request = (struct run_request){ 0 };
+	fill_request(submit, by);
+	submit->submission.run_id = mem_strdup(submit->record.run_id);
+	read_limits(submit, by);
 	manager->pending++;
-	work_queue(manager->options.loop, &submit->work, submit_on_thread, submit_done);
+	TAILQ_INSERT_TAIL(&manager->submits, submit, entry);
+	user_work_queue(&manager->works, by->uid, run_is_foreign(manager, by->uid), &submit->work,
+		submit_on_thread, submit_done);
 }

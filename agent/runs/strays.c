@@ -14,6 +14,7 @@
 #include "common/mem.h"
 #include "common/process.h"
 #include "common/run_dir.h"
+#include "runs/stray_user.h"
 
 #define ENVIRONMENT_MAX (16u << 20)
 /* One look is no proof that nobody is left: what forks and ends at full speed may be missed. Others
@@ -193,16 +194,45 @@ static int run_of_known_relatives(const struct search *search, const struct proc
 	return is_still(search, leader) ? leader->run : NOBODY;
 }
 
+/* ---- whose it is ---- */
+
+/* Root asks; for others the kernel does, when they signal. */
+static bool is_bound_to_user(const struct search *search, int run)
+{
+	uid_t uid = search->runs[run].uid;
+
+	return search->user == 0 && uid != 0 && uid != STRAY_ANYBODY;
+}
+
+static bool is_of_user(struct search *search, int processfd, int run)
+{
+	return !is_bound_to_user(search, run) ||
+	       note(search, stray_user_owns(processfd, search->runs[run].uid)) > 0;
+}
+
+static bool is_still_of_user(struct search *search, const struct process *process, int run)
+{
+	return !is_bound_to_user(search, run) ||
+	       note(search,
+		       stray_user_still_owns(search->proc_fd, process, search->runs[run].uid)) > 0;
+}
+
+static bool is_group_of_user(struct search *search, pid_t group, int run)
+{
+	return !is_bound_to_user(search, run) ||
+	       note(search, stray_user_owns_group(group, search->runs[run].uid)) > 0;
+}
+
 /* ---- the signals ---- */
 
 /* At one instant: a group that forks faster than we can look does not escape. Its number is not
  * given away while it has members, nor soon after. */
-static void signal_group(struct search *search, const struct process *member, int number)
+static void signal_group(struct search *search, const struct process *member, int run, int number)
 {
 	bool done = search->group == member->group && search->group_signal == number;
 
 	if (done || member->group <= 1 || member->group == getpgrp() ||
-		!is_session_proved(search, member))
+		!is_session_proved(search, member) || !is_group_of_user(search, member->group, run))
 		return;
 	kill(-member->group, number);
 	search->group = member->group;
@@ -217,7 +247,7 @@ static void signal_stray(struct search *search, const struct stray *stray, int n
 
 	if (pidfd >= 0 && process_read(search->proc_fd, stray->process.pid, &now) == 0 &&
 		now.start == stray->process.start && pidfd_send_signal(pidfd, number, NULL, 0) == 0)
-		signal_group(search, &now, number);
+		signal_group(search, &now, stray->run, number);
 }
 
 static void stop(struct search *search, const struct stray *stray)
@@ -274,6 +304,8 @@ static void look_for_proof(struct search *search, struct stray *stray)
 		stray->run = run_of_threads(search, fd);
 	if (silent && (has_ended(search, stray->process.pid) || is_in_exec(stray, fd)))
 		search->vanished++;
+	if (stray->run != NOBODY && !is_of_user(search, fd, stray->run))
+		stray->run = NOBODY;
 	if (stray->run != NOBODY)
 		stop(search, stray);
 }
@@ -334,6 +366,8 @@ static bool prove_by_relatives(struct search *search, struct stray *stray)
 	stray->run = run_of_parent(search, &stray->process);
 	if (stray->run == NOBODY)
 		stray->run = run_of_session(search, &stray->process);
+	if (stray->run != NOBODY && !is_still_of_user(search, &stray->process, stray->run))
+		stray->run = NOBODY;
 	if (stray->run == NOBODY)
 		return false;
 	stop(search, stray);

@@ -17,7 +17,11 @@
  * the processes are looked over again, until a look finds nobody new: who is stopped neither forks
  * nor ends, so that no proof is lost while the others are being killed. A process is signalled
  * through a descriptor of it, once it has been seen to be the one that was proved (pid and start
- * time). Processes of other users are never touched, but by root.
+ * time). Processes of other users are never touched: a daemon of one user cannot, and for root each
+ * proof but the cgroup's counts only for processes that the run's user could signal himself, those
+ * with his uid as their real or saved one. Who plants the variable in processes of his own loses
+ * those; in another's nobody can plant it, nor can he be made to count as one's own. (Of a run of
+ * root's, or whose user is not known, everything counts that is proved.)
  *
  * What can still escape: without a cgroup, a process that has thrown its environment away, has
  * begun a session of its own and whose parent has ended; and, hardly ever, one that forks a
@@ -30,11 +34,15 @@
 #pragma once
 
 #include <stddef.h>
+#include <sys/types.h>
+
+#define STRAY_ANYBODY ((uid_t)-1)
 
 struct stray_run {
 	const char *run_dir; /* as path_absolute() gives it */
 	const char *cgroup; /* as `status` has it, NULL: none. Not used unless it is named after the
 				run directory */
+	uid_t uid;          /* whose it is, for root; 0 and STRAY_ANYBODY: whoever */
 	int found;          /* set: how many there were */
 };
 

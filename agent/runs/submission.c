@@ -7,37 +7,26 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "capture/source.h"
 #include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
-static int check_source(const struct run_request *request, struct error *err)
+static int check_script(
+	const struct run_request *request, const struct source *source, struct error *err)
 {
-	struct stat st;
-
-	if (stat(request->source_directory, &st) < 0)
-		return error_errno(err, -errno, "source_directory", "source_directory: %s",
-			request->source_directory);
-	if (!S_ISDIR(st.st_mode))
-		return error_set(err, -ENOTDIR, "source_directory",
-			"source_directory: %s is not a directory", request->source_directory);
-	return 0;
-}
-
-static int check_script(const struct run_request *request, struct error *err)
-{
-	_cleanup_(freep) char *path = NULL;
-	struct stat st;
+	mode_t mode;
+	int r;
 
 	if (!request->script)
 		return 0;
-	path = path_join(request->source_directory, request->script);
-	if (stat(path, &st) < 0)
-		return error_set(err, -errno, "script", "script: no \"%s\" in %s (%s)",
-			request->script, request->source_directory, strerror(errno));
-	if (!S_ISREG(st.st_mode))
+	r = source_look(source, request->script, &mode);
+	if (r < 0)
+		return error_set(err, r, "script", "script: no \"%s\" in %s (%s)", request->script,
+			request->source_directory, strerror(-r));
+	if (!S_ISREG(mode))
 		return error_set(
 			err, -EINVAL, "script", "script: \"%s\" is not a file", request->script);
 	return 0;
@@ -96,18 +85,18 @@ static void *read_git(void *data)
 {
 	struct submission *submission = data;
 
-	git_info_read(submission->git_helper, submission->request.source_directory,
+	git_info_read(submission->git_helper, submission->as, submission->request.source_directory,
 		submission->request.submit_environment, &submission->git);
 	return NULL;
 }
 
-static int take_snapshot(struct submission *submission, struct error *err)
+static int take_snapshot(
+	struct submission *submission, const struct source *source, struct error *err)
 {
 	pthread_t thread;
 	bool beside = pthread_create(&thread, NULL, read_git, submission) == 0;
-	int r = snapshot_take(submission->store, submission->index_dir,
-		submission->request.source_directory, submission->limits, &submission->snapshot,
-		err);
+	int r = snapshot_take(submission->store, submission->index_dir, source, submission->limits,
+		&submission->snapshot, err);
 
 	if (beside)
 		pthread_join(thread, NULL);
@@ -149,9 +138,27 @@ static int write_environment(int dirfd, char *const *environment)
 	return r < 0 ? r : file_fsync(fd);
 }
 
-static int make_dir(int runs_fd, const char *name)
+/* Another user's run goes into a folder that he may go through, and no more. */
+static int make_dir(int runs_fd, const char *name, const struct identity *as)
 {
-	return mkdirat(runs_fd, name, 0700) < 0 ? -errno : 0;
+	if (mkdirat(runs_fd, name, 0700) < 0)
+		return -errno;
+	if (!as)
+		return 0;
+	return fchownat(runs_fd, name, (uid_t)-1, as->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+			       fchmodat(runs_fd, name, 0710, 0) < 0
+		       ? -errno
+		       : 0;
+}
+
+static int write_limits(int dirfd, const struct run_limits *limits)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	run_limits_format(limits, &text);
+	return text.size ? file_replace(
+				   dirfd, RUN_LIMITS_FILE, text.data, text.size, 0600, FILE_NO_SYNC)
+			 : 0;
 }
 
 static int sync_names(int dirfd, int runs_fd)
@@ -169,7 +176,7 @@ static int make_run_dir(const struct submission *submission)
 
 	if (runs < 0)
 		return -errno;
-	r = FAIL_POINT(FAIL_SUBMIT_MAKE_DIR, make_dir(runs, submission->run_id));
+	r = FAIL_POINT(FAIL_SUBMIT_MAKE_DIR, make_dir(runs, submission->run_id, submission->as));
 	if (r < 0)
 		return r;
 	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -177,6 +184,8 @@ static int make_run_dir(const struct submission *submission)
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_SUBMIT_ENVIRONMENT,
 			write_environment(dir, submission->request.submit_environment));
+	if (r >= 0)
+		r = write_limits(dir, &submission->run_limits);
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_SUBMIT_SYNC_DIR, sync_names(dir, runs));
 	if (r < 0)
@@ -186,12 +195,13 @@ static int make_run_dir(const struct submission *submission)
 
 int submission_carry_out(struct submission *submission, struct error *err)
 {
-	int r = check_source(&submission->request, err);
+	_cleanup_(source_close) struct source source = SOURCE_INIT;
+	int r = source_open(submission->as, submission->request.source_directory, &source, err);
 
 	if (r >= 0)
-		r = check_script(&submission->request, err);
+		r = check_script(&submission->request, &source, err);
 	if (r >= 0)
-		r = take_snapshot(submission, err);
+		r = take_snapshot(submission, &source, err);
 	if (r >= 0)
 		r = check_script_kept(submission, err);
 	if (r >= 0)

@@ -12,6 +12,7 @@
 
 #include "capture/git_info.h"
 #include "capture/snapshot.h"
+#include "common/run_limits.h"
 #include "common/run_request.h"
 
 struct store;
@@ -27,6 +28,8 @@ struct submission {
 	const char *runs_dir;
 	const char *git_helper; /* NULL: none */
 	const struct snapshot_limits *limits;
+	const struct identity *as;    /* with whose rights it is looked at; NULL: ours */
+	struct run_limits run_limits; /* the submitter's own, for the run */
 	struct run_request request;
 	char *run_id;
 	/* out */

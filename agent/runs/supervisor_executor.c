@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 
+#include "common/cgroup.h"
 #include "common/clock.h"
 #include "common/fail_point.h"
 #include "common/file.h"
@@ -37,6 +39,7 @@ struct supervised {
 	struct pid_watch *supervisor; /* it lives; NULL while its pid is not known */
 	struct watch_item *status;    /* until it is known that the command runs */
 	bool told_started;
+	uid_t uid; /* whose it is; STRAY_ANYBODY: not known */
 	int64_t seen_us;
 	struct run_exit exit;
 };
@@ -45,6 +48,7 @@ struct supervisor_executor {
 	struct executor executor;
 	uv_loop_t *loop;
 	char *supervisor_path;
+	char *cgroup; /* for the supervisors, there or not; NULL: none */
 	char boot_id[37];
 	struct watch *watch;
 	uv_timer_t timer;
@@ -66,6 +70,15 @@ static struct supervisor_executor *cast(struct executor *executor)
 
 /* ---- a run in memory ---- */
 
+/* Its log is his, in a folder that is not. */
+static uid_t owner_of(int dirfd)
+{
+	struct stat st;
+
+	return fstatat(dirfd, RUN_DIR_LOG, &st, AT_SYMLINK_NOFOLLOW) < 0 ? STRAY_ANYBODY
+									 : st.st_uid;
+}
+
 static struct supervised *supervised_add(
 	struct supervisor_executor *owner, const char *run_dir, int dirfd, void *data)
 {
@@ -76,6 +89,7 @@ static struct supervised *supervised_add(
 	run->exit_status = -1;
 	run->dir = path_absolute(run_dir);
 	run->dirfd = dirfd;
+	run->uid = dirfd < 0 ? STRAY_ANYBODY : owner_of(dirfd);
 	TAILQ_INSERT_TAIL(&owner->runs, run, all);
 	return run;
 }
@@ -281,6 +295,7 @@ static void sweep_add(struct sweep *sweep, struct supervised *run)
 		return;
 	sweep->runs[sweep->count] = run;
 	sweep->strays[sweep->count].run_dir = mem_strdup(run->dir);
+	sweep->strays[sweep->count].uid = run->uid;
 	sweep->strays[sweep->count++].cgroup = mem_strdup(status.cgroup);
 	run_status_release(&status);
 }
@@ -404,8 +419,10 @@ static void watch_status(struct supervised *run)
 
 static int start_supervisor(struct supervised *run)
 {
+	const struct supervisor_executor *owner = run->owner;
+	_cleanup_(closep) int cgroup_fd = owner->cgroup ? cgroup_open(owner->cgroup) : -EBADF;
 	pid_t pid;
-	int r = supervisor_spawn(run->owner->supervisor_path, run->dir, run->dirfd, &pid);
+	int r = supervisor_spawn(owner->supervisor_path, run->dir, run->dirfd, cgroup_fd, &pid);
 
 	if (r == -EALREADY)
 		return 0; /* somebody runs it already: watched like one that was found */
@@ -413,7 +430,7 @@ static int start_supervisor(struct supervised *run)
 		return r;
 	/* Not waited for yet, so the number is its own. No room for a pidfd: found by `status`
 	 * later. */
-	pid_watch_new(run->owner->loop, pid, on_supervisor_ended, run, &run->supervisor);
+	pid_watch_new(owner->loop, pid, on_supervisor_ended, run, &run->supervisor);
 	return 0;
 }
 
@@ -514,6 +531,7 @@ static void handle_closed(struct supervisor_executor *owner)
 	if (--owner->closing)
 		return;
 	free(owner->supervisor_path);
+	free(owner->cgroup);
 	free(owner);
 	if (freed)
 		freed(data);
@@ -543,7 +561,7 @@ static void executor_free(struct executor *executor, void (*freed)(void *data), 
 	uv_close((uv_handle_t *)&owner->timer, on_timer_closed);
 }
 
-int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path,
+int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path, const char *cgroup_parent,
 	const struct executor_events *events, struct executor **ret)
 {
 	static const struct executor_ops ops = {
@@ -564,6 +582,7 @@ int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path,
 	owner->executor = (struct executor){ .ops = &ops, .events = events };
 	owner->loop = loop;
 	owner->supervisor_path = mem_strdup(supervisor_path);
+	owner->cgroup = cgroup_parent ? path_join(cgroup_parent, CGROUP_SUPERVISORS_NAME) : NULL;
 	TAILQ_INIT(&owner->runs);
 	owner->sweep_ms = STRAYS_MS;
 	uv_timer_init(loop, &owner->timer);

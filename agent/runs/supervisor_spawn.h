@@ -6,10 +6,16 @@
  * which it is free, so that nothing is started twice whoever crashes. The supervisor leads a
  * session of its own, has /dev/null for input and output, its log for errors, and no environment.
  *
+ * With a cgroup (an open directory) it is in that from its first instant: a service manager that
+ * stops the daemon's service kills all that is in the daemon's cgroup. Where that cannot be it is
+ * started without.
+ *
  * Errors: -EALREADY when somebody holds the lock; other negative errnos. Threads: any.
  */
 #pragma once
 
 #include <sys/types.h>
 
-int supervisor_spawn(const char *program, const char *run_dir, int dirfd, pid_t *ret);
+/* cgroup_fd negative: none. */
+int supervisor_spawn(
+	const char *program, const char *run_dir, int dirfd, int cgroup_fd, pid_t *ret);

@@ -9,10 +9,9 @@
 #include "common/mem.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
+#include "runs/verdict_warnings.h"
 #include "runs/wording.h"
 
-/* With less than this left, what a disk had to take did not fit. */
-#define DISK_FULL_BYTES (1 << 20)
 /* Quotations give way when the sentence gets long, but not below this. */
 #define QUOTE_MIN 60
 #define FILE_MAX 60
@@ -83,11 +82,6 @@ static void add_oom_kills(struct strbuf *to, const struct run_exit *exit)
 			(long long)exit->oom_kills);
 }
 
-static bool disk_was_full(const struct run_exit *exit)
-{
-	return exit->disk_free_bytes >= 0 && exit->disk_free_bytes < DISK_FULL_BYTES;
-}
-
 static bool speaks_of_disk(const char *text)
 {
 	return text && (strstr(text, "No space left on device") || strstr(text, "[Errno 28]"));
@@ -100,7 +94,7 @@ static void add_disk(struct strbuf *to, const struct verdict_facts *facts)
 	const struct log_tail *tail = facts->log_tail;
 	_cleanup_(freep) char *free_text = bytes_text(exit->disk_free_bytes);
 
-	if (disk_was_full(exit))
+	if (verdict_disk_was_full(exit))
 		strbuf_addf(to, "; the disk of its folder was full (%s free)", free_text);
 	else if (exit->disk_free_bytes >= 0 && tail &&
 		 (speaks_of_disk(tail->traceback.error) || speaks_of_disk(tail->last_line)))
@@ -242,6 +236,7 @@ static void of_exec(const struct verdict_facts *facts, struct verdict *ret)
 		{ ENOEXEC, "; it is not a program for this machine" },
 		{ E2BIG, "; its arguments and its environment are too long together" },
 		{ EAGAIN, "; the user has as many processes as are allowed (ulimit -u)" },
+		{ EPERM, "; its supervisor may not become the run's user" },
 	};
 	_cleanup_(freep) char *program =
 		text_cut_front(facts->program ? facts->program : "the command", PROGRAM_MAX);
@@ -251,8 +246,14 @@ static void of_exec(const struct verdict_facts *facts, struct verdict *ret)
 		if (meanings[i].error == facts->exit->exec_errno)
 			meaning = meanings[i].meaning;
 	ret->cause = RUN_CAUSE_SETUP_ERROR;
-	ret->message = mem_printf(
-		"cannot execute %s: %s%s", program, strerror(facts->exit->exec_errno), meaning);
+	if (facts->exit->exec_errno == EUSERS)
+		ret->message = mem_printf(
+			"cannot execute %s: the limits of its user leave no room for it; look at "
+			"processes (ulimit -u) and address space (ulimit -v) where it was submitted",
+			program);
+	else
+		ret->message = mem_printf("cannot execute %s: %s%s", program,
+			strerror(facts->exit->exec_errno), meaning);
 }
 
 static void of_memory(const struct verdict_facts *facts, struct verdict *ret)
@@ -429,33 +430,6 @@ static void of_lost(const struct verdict_facts *facts, struct verdict *ret)
 	with_log(facts, ret);
 }
 
-/* ---- whatever the end was ---- */
-
-static void warn(const struct run_exit *exit, char ***warnings)
-{
-	_cleanup_(freep) char *span = span_text(exit->gone_us - exit->end_us);
-	_cleanup_(freep) char *free_text = bytes_text(exit->disk_free_bytes);
-
-	if (exit->leftovers)
-		strv_addf(warnings,
-			"%d process%s of the run went on when its command had ended; amlagent "
-			"stopped %s%s%s",
-			exit->leftovers, exit->leftovers > 1 ? "es" : "",
-			exit->leftovers > 1 ? "them" : "it",
-			exit->gone_us > exit->end_us ? ", the last was gone after " : "",
-			exit->gone_us > exit->end_us ? span : "");
-	if (exit->exit_code == 0 && exit->oom_kills > 0)
-		strv_addf(warnings,
-			"the kernel ended %lld of the run's processes for want of memory, although "
-			"its command exited with 0",
-			(long long)exit->oom_kills);
-	if (exit->exit_code == 0 && disk_was_full(exit))
-		strv_addf(warnings,
-			"the disk of the run's folder was full (%s free) when its command exited "
-			"with 0: see whether its outputs and log are whole",
-			free_text);
-}
-
 static void (*const by_stop[RUN_STOP_WHY_COUNT])(
 	const struct verdict_facts *facts, struct verdict *ret) = {
 	[RUN_STOP_NONE] = of_own_end,
@@ -474,7 +448,7 @@ void verdict_of(const struct verdict_facts *facts, struct verdict *ret)
 	ret->exit_code = facts->exit->exit_code;
 	ret->signal = facts->exit->signal;
 	by_stop[facts->exit->stopped](facts, ret);
-	warn(facts->exit, &ret->warnings);
+	verdict_warn(facts, &ret->warnings);
 }
 
 void verdict_release(struct verdict *verdict)

@@ -8,7 +8,7 @@
  * says so or is silent; an exit status, a sender, a reason is never invented.
  *
  * Warnings tell what is worth knowing of any end, a good one too: processes that had to be stopped
- * after the command, out-of-memory kills, a full disk.
+ * after the command, out-of-memory kills, a full disk, limits that nobody enforced.
  *
  * Who frees: verdict_release().
  */
@@ -35,6 +35,7 @@ struct verdict_facts {
 	bool swept;            /* of a lost one: its processes were looked for, and none is left */
 	int64_t limit_seconds; /* 0: none */
 	int64_t grace_us;      /* between SIGTERM and SIGKILL; 0: unknown */
+	int64_t memory_bytes;  /* that it asked for; 0: none, or unknown */
 	const char *canceled_by;         /* user name; NULL: unknown */
 	const char *program;             /* what was executed */
 	bool shell;                      /* ... a shell, with a command line */

@@ -57,6 +57,10 @@ int store_batch_put(struct store_batch *batch, const void *data, size_t size, st
 /* Keep what can be read from fd, from its offset to its end, as it is read (one pass: what is
  * hashed is what is written). fd stays the caller's. */
 int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
+/* The same of at most max bytes: -EFBIG for more, and nothing is kept. For what somebody else can make
+ * grow while it is read. */
+int store_batch_put_fd_max(
+	struct store_batch *batch, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size);
 
 /*
  * Keep the regular file dirfd/name by moving it into the store: no copy. For files that nobody can

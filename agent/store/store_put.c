@@ -49,6 +49,7 @@ struct pump {
 	int in_place;
 	struct digest_sum *sum;
 	uint64_t size;    /* so far */
+	uint64_t max;     /* more is -EFBIG */
 	uint64_t started; /* writeback was asked for up to here */
 };
 
@@ -72,6 +73,8 @@ static int pump_piece(struct pump *pump, const void *data, size_t size)
 
 	if (r < 0)
 		return r;
+	if (size > pump->max - pump->size)
+		return -EFBIG;
 	pump_writeback(pump);
 	digest_sum_update(pump->sum, data, size);
 	pump->size += size;
@@ -94,12 +97,12 @@ static int pump_all(struct pump *pump, int fd, char *buffer, struct digest *ret)
 	return n < 0 ? (int)n : r;
 }
 
-static int put_large(
-	struct store_batch *batch, int fd, char *buffer, struct digest *ret, uint64_t *ret_size)
+static int put_large(struct store_batch *batch, int fd, char *buffer, uint64_t max,
+	struct digest *ret, uint64_t *ret_size)
 {
 	unsigned long long temp = store_temp_new(store_batch_store(batch));
 	_cleanup_(closep) int to = store_temp_open(store_batch_store(batch), temp);
-	struct pump pump = { .to = to };
+	struct pump pump = { .to = to, .max = max };
 	struct digest digest;
 	int r;
 
@@ -118,8 +121,8 @@ static int put_large(
 	return 0;
 }
 
-static int put_fd(
-	struct store_batch *batch, int fd, char *buffer, struct digest *ret, uint64_t *ret_size)
+static int put_fd(struct store_batch *batch, int fd, char *buffer, uint64_t max, struct digest *ret,
+	uint64_t *ret_size)
 {
 	ssize_t n = store_read_full(fd, buffer, STORE_PIECE);
 	int r;
@@ -127,25 +130,33 @@ static int put_fd(
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n == STORE_PIECE)
-		return put_large(batch, fd, buffer, ret, ret_size);
+		return put_large(batch, fd, buffer, max, ret, ret_size);
+	if ((uint64_t)n > max)
+		return -EFBIG;
 	r = store_batch_put(batch, buffer, (size_t)n, ret);
 	if (r >= 0)
 		*ret_size = (uint64_t)n;
 	return r;
 }
 
-int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size)
+int store_batch_put_fd_max(
+	struct store_batch *batch, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size)
 {
 	char *buffer = store_batch_take_buffer(batch);
-	int r = put_fd(batch, fd, buffer, ret, ret_size);
+	int r = put_fd(batch, fd, buffer, max, ret, ret_size);
 
 	store_batch_give_buffer(batch, buffer);
 	return r;
 }
 
+int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size)
+{
+	return store_batch_put_fd_max(batch, fd, UINT64_MAX, ret, ret_size);
+}
+
 static int hash_in_place(int fd, char *buffer, struct digest *ret, uint64_t *ret_size)
 {
-	struct pump pump = { .to = -EBADF, .in_place = fd };
+	struct pump pump = { .to = -EBADF, .in_place = fd, .max = UINT64_MAX };
 	ssize_t n = store_read_full(fd, buffer, STORE_PIECE);
 	int r;
 
@@ -188,7 +199,7 @@ static int copy_again(
 {
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return -errno;
-	return put_fd(batch, fd, buffer, ret, ret_size);
+	return put_fd(batch, fd, buffer, UINT64_MAX, ret, ret_size);
 }
 
 static int put_by_link(struct store_batch *batch, int dirfd, const char *name, int fd,
@@ -229,7 +240,7 @@ int store_batch_put_file(struct store_batch *batch, int dirfd, const char *name,
 	if (st.st_nlink == 1 && st.st_uid == geteuid() && st.st_dev == root.st_dev)
 		r = put_by_link(batch, dirfd, name, fd, &st, buffer, ret, ret_size);
 	else
-		r = put_fd(batch, fd, buffer, ret, ret_size);
+		r = put_fd(batch, fd, buffer, UINT64_MAX, ret, ret_size);
 	store_batch_give_buffer(batch, buffer);
 	return r;
 }
@@ -252,7 +263,7 @@ int store_writer_begin(struct store *store, struct store_writer **ret)
 	writer = NEW(struct store_writer);
 	writer->store = store;
 	writer->temp = temp;
-	writer->pump = (struct pump){ .to = fd, .sum = digest_sum_new() };
+	writer->pump = (struct pump){ .to = fd, .max = UINT64_MAX, .sum = digest_sum_new() };
 	*ret = writer;
 	return 0;
 }

@@ -3,6 +3,7 @@
  * doctor - is everything there that amlagent needs, and what to do about what is not
  *
  *	install.c   what is installed: programs, configuration, socket and daemon, Python
+ *	service.c   the system service: its units, groups, GPUs
  *	state.c     the state folder: where, whose, on what, how much room
  *	files.c     what its file system can do, tried in a temporary folder inside
  *	machine.c   kernel, limits, cgroups, clock
@@ -68,6 +69,14 @@ void doctor_check_programs(struct doctor *doctor, struct doctor_finding *ret);
 void doctor_check_configuration(struct doctor *doctor, struct doctor_finding *ret);
 void doctor_check_socket(struct doctor *doctor, struct doctor_finding *ret);
 void doctor_check_python(struct doctor *doctor, struct doctor_finding *ret);
+
+/* The configuration that the daemon reads, there or not; malloc'ed. */
+char *doctor_config_path(const struct doctor *doctor);
+
+/* service.c */
+void doctor_check_service(struct doctor *doctor, struct doctor_finding *ret);
+void doctor_check_groups(struct doctor *doctor, struct doctor_finding *ret);
+void doctor_check_gpus(struct doctor *doctor, struct doctor_finding *ret);
 
 /* state.c */
 void doctor_check_state_folder(struct doctor *doctor, struct doctor_finding *ret);

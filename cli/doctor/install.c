@@ -166,6 +166,7 @@ void doctor_check_programs(struct doctor *doctor, struct doctor_finding *ret)
 {
 	_cleanup_(freep) char *supervisor = paths_program("amlagent-supervisor");
 	_cleanup_(freep) char *git = paths_program("amlagent-git-info");
+	_cleanup_(freep) char *helper = paths_program("amlagent-user-helper");
 	_cleanup_(freep) char *installed = NULL;
 
 	if (!doctor->amlagentd && doctor->status) {
@@ -181,17 +182,28 @@ void doctor_check_programs(struct doctor *doctor, struct doctor_finding *ret)
 	}
 	installed = version_of(doctor->amlagentd);
 	compare_versions(doctor, installed, ret);
-	if (ret->result == DOCTOR_OK && !git)
+	if (doctor->system && !helper)
+		doctor_problem(ret, "install it beside amlctl, or in " AMLAGENT_LIBEXECDIR,
+			"amlagent-user-helper is not found: the system service cannot read its "
+			"users' files");
+	else if (ret->result == DOCTOR_OK && !git)
 		doctor_note(ret, "install it beside amlctl, or in " AMLAGENT_LIBEXECDIR,
 			"amlagent-git-info is not found: runs will have no git properties");
+}
+
+char *doctor_config_path(const struct doctor *doctor)
+{
+	const char *named = doctor->cli->endpoint.config;
+
+	if (named)
+		return absolute(named);
+	return doctor->system ? mem_strdup(PATHS_SYSTEM_CONFIG) : paths_user_config();
 }
 
 void doctor_check_configuration(struct doctor *doctor, struct doctor_finding *ret)
 {
 	const char *named = doctor->cli->endpoint.config;
-	_cleanup_(freep) char *path = named            ? absolute(named)
-				      : doctor->system ? mem_strdup(PATHS_SYSTEM_CONFIG)
-						       : paths_user_config();
+	_cleanup_(freep) char *path = doctor_config_path(doctor);
 	struct error err = ERROR_INIT;
 	struct config config;
 

@@ -34,7 +34,7 @@ def programs_for_all(build):
     folder.chmod(0o755)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "build").mkdir(mode=0o755)
-    for name in ("amlctl", "amlagentd", "amlagent-supervisor", "amlagent-git-info"):
+    for name in ("amlctl", "amlagentd", "amlagent-supervisor", "amlagent-git-info", "amlagent-user-helper"):
         shutil.copy(build / name, folder / "build" / name)
     shutil.copytree(REPO / "docs", folder / "docs")
     return folder / "build"

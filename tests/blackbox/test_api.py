@@ -378,7 +378,7 @@ def test_healthz_and_status(shared):
     assert shared.api("GET", "/healthz").json == {"status": "ok"}
     status = shared.api("GET", "/v1/status").json
     assert set(status) == {"version", "pid", "uid", "user", "state_directory", "started_utc", "max_running_runs",
-                           "running", "queued", "runs"}  # fmt: skip
+                           "running", "queued", "runs", "admin", "cpus", "memory_bytes", "gpus", "users", "draining"}  # fmt: skip
     assert status["pid"] == shared.process.pid and status["uid"] == os.getuid()
     assert status["state_directory"] == str(shared.state) and UTC.match(status["started_utc"])
     assert status["max_running_runs"] == 4

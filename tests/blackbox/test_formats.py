@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import subprocess
 import tarfile
 
 import harness
@@ -16,17 +17,23 @@ import pytest
 from harness import GATE_MODULE, Gate, alive, process_stat, wait_for
 
 SAMPLES = harness.REPO / "tests" / "samples"
-VERSION = 2  # of the run history, as this build writes it
+VERSION = 3  # of the run history, as this build writes it
+
+
+@pytest.fixture(params=[1, 2], ids=["v1", "v2"])
+def version(request):
+    """Of the sample: every version that there ever was."""
+    return request.param
 
 
 @pytest.fixture
-def sample(make_daemon):
+def sample(make_daemon, version):
     """(a daemon that is not started yet, on a copy of the sample; what the old one said of its runs)"""
     daemon = make_daemon(start=False, config={"stop_grace_seconds": 1, "max_running_runs": 1})
-    with tarfile.open(SAMPLES / "state-v1.tar.gz") as tar:
+    with tarfile.open(SAMPLES / f"state-v{version}.tar.gz") as tar:
         tar.extraction_filter = lambda member, _: member  # its FIFOs, too; it is ours
         tar.extractall(daemon.state)
-    with open(SAMPLES / "state-v1.json") as file:
+    with open(SAMPLES / f"state-v{version}.json") as file:
         return daemon, json.load(file)
 
 
@@ -69,6 +76,13 @@ def execute(daemon, *statements):
     return rows
 
 
+def check_state(daemon):
+    return subprocess.run(
+        [harness.AMLAGENTD, "--check-state", "--state-dir", daemon.state], env=daemon.env, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )
+
+
 def by_name(expected):
     return {name: entry["record"]["run_id"] for name, entry in expected.items()}
 
@@ -76,7 +90,7 @@ def by_name(expected):
 # -- an older build's -----------------------------------------------------------------------------
 
 
-def test_a_state_folder_of_version_1_opens_with_all_that_was_in_it(sample):
+def test_a_state_folder_of_an_older_version_opens_with_all_that_was_in_it(sample):
     daemon, expected = sample
     daemon.start()
     ids = by_name(expected)
@@ -91,6 +105,9 @@ def test_a_state_folder_of_version_1_opens_with_all_that_was_in_it(sample):
             assert len(daemon.artifact(ids[name], path)) == artifacts[path]["size"]
     assert daemon.artifact(ids["completed"], "outputs/model.bin") == bytes(range(256))
     assert daemon.std_log(ids["completed"]) == b"hello\n"
+    for name in ids:
+        record = daemon.record(ids[name])
+        assert (record["shared"], record["held_by"], record["after"]) == (False, None, []), record
     assert daemon.api("GET", f"/v1/runs/{ids['completed']}/snapshot").status == 200
     assert {run["run_id"] for run in daemon.json("list", "--tag", "owner=ana")} == {ids["completed"]}
     assert (daemon.work(ids["failed"]) / "outputs/part").read_text() == "part", "kept for a look"
@@ -111,8 +128,9 @@ def test_its_live_runs_come_to_their_right_end(sample):
     assert ran["created_utc"] == expected["queued"]["record"]["created_utc"]
 
 
-def test_it_is_brought_up_to_date_once_and_for_all(sample):
+def test_it_is_brought_up_to_date_once_and_for_all(sample, version):
     daemon, expected = sample
+    canceled_by = 0 if version == 1 else 1  # only since version 2
     for _ in range(2):
         daemon.start()
         for run in by_name(expected).values():
@@ -122,7 +140,39 @@ def test_it_is_brought_up_to_date_once_and_for_all(sample):
         assert daemon.terminate() in (0, -signal.SIGTERM)
         assert execute(daemon, "PRAGMA user_version") == [(VERSION,)]
         assert execute(daemon, "PRAGMA integrity_check") == [("ok",)]
-    assert execute(daemon, "SELECT count(*), count(canceled_by) FROM runs") == [(7, 0)]
+    assert execute(daemon, "SELECT count(*), count(canceled_by) FROM runs") == [(7, canceled_by)]
+
+
+def test_what_its_runs_had_asked_for_is_known_from_their_definitions(sample):
+    daemon, expected = sample
+    daemon.start()
+    ids = by_name(expected)
+    for run in ids.values():
+        daemon.ended(run)
+    assert daemon.terminate() in (0, -signal.SIGTERM)
+    rows = execute(daemon, "SELECT run_id, cpus, gpus, memory_bytes, priority FROM runs")
+    found = {run_id: rest for run_id, *rest in rows}
+    for name, entry in expected.items():
+        asked = entry["record"]["run_definition"]
+        resources = asked["resources"]
+        wanted = [resources["cpus"], resources["gpus"], resources["memory_bytes"] or 0, asked["priority"]]
+        assert found[ids[name]] == wanted, name
+
+
+def test_it_is_looked_at_by_check_state_before_and_after(sample, version):
+    """Damage is none; the older format is named, and is gone once a daemon was there."""
+    daemon, expected = sample
+    before = tree(daemon.state)
+    done = check_state(daemon)
+    assert done.returncode == 0, done
+    assert f"format {version}" in done.stdout and str(VERSION) in done.stdout, done.stdout
+    assert tree(daemon.state) == before, "a look changes nothing"
+    daemon.start()
+    for run in by_name(expected).values():
+        daemon.ended(run)
+    assert daemon.terminate() in (0, -signal.SIGTERM)
+    done = check_state(daemon)
+    assert done.returncode == 0 and f"format {VERSION}" in done.stdout, done
 
 
 def test_a_daemon_killed_in_the_middle_of_its_first_start_loses_nothing(sample):
@@ -153,12 +203,15 @@ def test_a_newer_history_is_refused_and_left_as_it_is(sample):
 @pytest.mark.parametrize("name", ["status", "exit"])
 def test_a_run_of_a_newer_format_is_refused_and_left_as_it_is(sample, name):
     daemon, expected = sample
-    execute(daemon, "ALTER TABLE runs ADD COLUMN canceled_by TEXT", f"PRAGMA user_version = {VERSION}",
-            "PRAGMA wal_checkpoint(TRUNCATE)")  # fmt: skip
     folder = daemon.state / "runs" / by_name(expected)["running"]
     text = (folder / "status").read_bytes()
     assert text.startswith(b"format=1\0")
     (folder / name).write_bytes(text.replace(b"format=1", b"format=2", 1))
+    with pytest.raises(AssertionError, match="not ready"):
+        daemon.start()  # the history is brought up to date, and that is all
+    assert daemon.process.wait(10) == 1
+    daemon.process = None
+    daemon.log.write_text("")
     words = refused(daemon)
     assert "newer version" in words and folder.name in words and "--state-dir" in words, words
     (folder / name).unlink()

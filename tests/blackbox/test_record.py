@@ -13,12 +13,14 @@ from harness import GATE_MODULE, PYTHON, RUN_ID, UTC, Gate
 KEYS = {
     "run_id", "experiment_name", "display_name", "status", "target", "submitted_by", "created_utc", "queued_utc",
     "start_time_utc", "end_time_utc", "exit_code", "signal", "error", "warnings", "snapshot_id", "tags", "properties",
-    "run_definition", "resources_used", "interpreter", "log_files", "parent_run_id",
+    "run_definition", "resources_used", "interpreter", "log_files", "parent_run_id", "shared", "held_by", "after",
+    "queue_position", "waiting_for", "resources_granted",
 }  # fmt: skip
 TIMES = ("created_utc", "queued_utc", "start_time_utc", "end_time_utc")
 DEFINITION = {
     "experiment_name", "display_name", "source_directory", "script", "arguments", "command", "compute_target",
-    "environment", "distributed_job_config", "max_run_duration_seconds", "resources", "priority", "tags", "properties",
+    "environment", "distributed_job_config", "max_run_duration_seconds", "resources", "priority", "share", "hold", "after", "tags",
+    "properties",
 }  # fmt: skip
 
 

@@ -790,8 +790,8 @@ def test_a_snapshot_does_not_mix_with_other_files(daemon, tmp_path, source):
 
 # usage
 
-COMMANDS = ["run", "list", "show", "logs", "wait", "cancel", "files", "download", "snapshot", "tag", "delete",
-            "status", "version"]
+COMMANDS = ["run", "list", "show", "logs", "wait", "cancel", "hold", "release", "files", "download", "snapshot", "tag",
+            "share", "delete", "status", "drain", "resume", "version"]
 
 
 def alone(*args, **options):
@@ -804,9 +804,11 @@ def alone(*args, **options):
     (["lits"], 'did you mean "list"?'),
     (["metrics"], "not in this version"),
     (["run"], "which SCRIPT?"),
-    (["run", "--gpus", "1", "a.py"], "--gpus is not in this version"),
-    (["run", "--memory=1G", "a.py"], "--memory is not in this version"),
-    (["run", "--priority", "1", "a.py"], "--priority is not in this version"),
+    (["run", "--gpus", "one", "a.py"], '--gpus: "one" must be a whole number'),
+    (["run", "--memory=much", "a.py"], '--memory: "much" is no size; write 512M, 8G, or bytes'),
+    (["run", "--priority", "1.5", "a.py"], '"1.5" must be a whole number'),
+    (["run", "--after", "afternotok:x", "a.py"], '"afternotok" is no condition'),
+    (["run", "--after", "x,", "a.py"], "--after: which RUN?"),
     (["run", "--environment", "x", "a.py"], "--environment is not in this version"),
     (["run", "--experimnet", "x", "a.py"], "did you mean --experiment?"),
     (["run", "--command", "x", "a.py"], "--command stands in place of SCRIPT"),
@@ -820,6 +822,8 @@ def alone(*args, **options):
     (["list", "x"], '"x" is one too many'),
     (["show"], "needs RUN"),
     (["show", "a", "-o", "xml"], "must be json or table"),
+    (["hold"], "needs RUN"),
+    (["list", "-a", "--user", "ana"], "exclude each other"),
     (["tag", "a"], "which KEY=VALUE?"),
     (["tag", "a", "b"], '"b" must be KEY=VALUE'),
 ])

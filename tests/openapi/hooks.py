@@ -19,6 +19,7 @@ import schemathesis
 WORLD = json.loads(os.environ["AMLAGENT_OPENAPI_WORLD"])
 RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*_\d{9,11}_[0-9a-f]{8}")
 NAME_BYTES_MAX = 256
+REASON_BYTES_MAX = 1000
 
 answers = {}
 
@@ -27,9 +28,9 @@ def choose(value, choices):
     return choices[zlib.crc32(repr(value).encode()) % len(choices)]
 
 
-def submit(command, wait=0):
+def submit(command, wait=0, **fields):
     """A new run, for the operations that use one up."""
-    body = {"experiment_name": "fresh", "source_directory": WORLD["source"], "command": command}
+    body = {"experiment_name": "fresh", "source_directory": WORLD["source"], "command": command, **fields}
     request = urllib.request.Request(WORLD["url"] + "/v1/runs", json.dumps(body).encode(), method="POST")
     with urllib.request.urlopen(request, timeout=20) as answer:
         run_id = json.load(answer)["run_id"]
@@ -72,6 +73,16 @@ def steer_cancel(name):
     return submit("sleep 60") if kind == "fresh" else choose(name, WORLD["ended"])
 
 
+def steer_queue(name):
+    """What is held and released is in the queue, or is not any more."""
+    if is_free(name) and RUN_ID.fullmatch(name):
+        return name
+    kind = choose(name, ["fresh", "held", "ended", "nonsense"])
+    if kind == "nonsense" and is_free(name):
+        return name
+    return submit("true", hold=kind == "held") if kind in ("fresh", "held") else choose(name, WORLD["ended"])
+
+
 def steer_reader(name, may_be_live):
     if RUN_ID.fullmatch(name) and (may_be_live or name != WORLD["live"]):
         return name
@@ -87,6 +98,8 @@ def steer_id(operation, parameters, query):
         parameters["id"] = steer_delete(name)
     elif operation == "cancelRun":
         parameters["id"] = steer_cancel(name)
+    elif operation in ("holdRun", "releaseRun"):
+        parameters["id"] = steer_queue(name)
     else:
         waits = "wait" in query or "follow" in query
         parameters["id"] = steer_reader(name, may_be_live=not waits)
@@ -113,7 +126,26 @@ def steer_command(command):
     return command
 
 
+def steer_resources(resources):
+    """What this machine has. Numbers that are out of bounds stay so."""
+    for key, most, fits in (("cpus", 65536, 1), ("gpus", 1024, 0), ("memory_bytes", 1 << 52, 1 << 20)):
+        value = resources.get(key)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and fits < value <= most and value == int(value):
+            resources[key] = fits
+
+
+def steer_after(after):
+    """Runs that there are, where something could be the name of one."""
+    for item in after:
+        if isinstance(item, dict) and isinstance(item.get("run_id"), str) and item["run_id"]:
+            item["run_id"] = choose(item["run_id"], WORLD["ended"] + ["latest"])
+
+
 def steer_request(body):
+    if isinstance(body.get("resources"), dict):
+        steer_resources(body["resources"])
+    if isinstance(body.get("after"), list):
+        steer_after(body["after"])
     directory = body.get("source_directory")
     if isinstance(directory, str) and directory.startswith("/"):
         body["source_directory"] = WORLD["source"]
@@ -139,9 +171,10 @@ def before_call(context, case, kwargs):
     if isinstance(case.body, dict):
         if operation == "submitRun":
             steer_request(case.body)
-        name = case.body.get("display_name")
-        if isinstance(name, str) and len(name) <= NAME_BYTES_MAX:
-            case.body["display_name"] = cut(name, NAME_BYTES_MAX)
+        for key, most in (("display_name", NAME_BYTES_MAX), ("reason", REASON_BYTES_MAX)):
+            text = case.body.get(key)
+            if isinstance(text, str) and len(text) <= most:
+                case.body[key] = cut(text, most)
 
 
 # -- what came of it ------------------------------------------------------------------------------
@@ -149,7 +182,11 @@ def before_call(context, case, kwargs):
 
 @schemathesis.hook
 def after_call(context, case, response):
-    statuses = answers.setdefault(case.operation.definition.raw["operationId"], {})
+    operation = case.operation.definition.raw["operationId"]
+    if operation == "drain" and response.status_code == 200:
+        resume = urllib.request.Request(WORLD["url"] + "/v1/resume", method="POST")  # others wait for runs
+        urllib.request.urlopen(resume, timeout=20).close()
+    statuses = answers.setdefault(operation, {})
     statuses[str(response.status_code)] = statuses.get(str(response.status_code), 0) + 1
 
 

@@ -99,7 +99,7 @@ def test_the_page_and_the_description_have_the_same_errors():
 
 def test_every_operation_has_the_errors_that_any_request_can_have():
     for route, operation in described().items():
-        expected = {"400", "403", "500"} | ({"404", "409"} if "{id}" in route[1] else set())
+        expected = {"400", "403", "408", "429", "500"} | ({"404", "409"} if "{id}" in route[1] else set())
         assert expected <= set(operation["responses"]), route
 
 
@@ -155,4 +155,7 @@ def test_every_curl_example_of_the_page_works(make_daemon):
     assert b"trained\n" in done.stdout and b"train.py\n" in done.stdout
     assert (folder / "model.bin").read_bytes() == bytes(1000)
     assert (folder / "last-100-bytes").read_bytes() == bytes(100)
-    assert daemon.api("GET", "/v1/runs/latest?wait=10").json["status"] == "Canceled"
+    held, canceled = [run["run_id"] for run in daemon.api("GET", "/v1/runs?limit=2").json]
+    assert daemon.api("GET", f"/v1/runs/{canceled}?wait=10").json["status"] == "Canceled"
+    record = daemon.api("GET", f"/v1/runs/{held}?wait=10").json
+    assert (record["status"], record["shared"]) == ("Completed", True), record

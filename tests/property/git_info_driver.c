@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < times; i++) {
 		struct git_info info;
 
-		git_info_read(helper, argv[2], environ, &info);
+		git_info_read(helper, NULL, argv[2], environ, &info);
 		if (argc == 3)
 			print_info(&info);
 		git_info_release(&info);

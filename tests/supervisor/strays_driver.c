@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* strays_driver - strays_kill() once, for test_supervisor.py: strays_driver RUN_DIR CGROUP [...] */
+/* strays_driver - strays_kill() once, for test_supervisor.py: strays_driver RUN_DIR CGROUP UID [...] */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -12,15 +13,16 @@
 int main(int argc, char **argv)
 {
 	struct stray_run runs[RUNS_MAX] = { 0 };
-	size_t count = (size_t)(argc - 1) / 2;
+	size_t count = (size_t)(argc - 1) / 3;
 	int r;
 
-	if (argc % 2 == 0 || count > ARRAY_SIZE(runs))
+	if (argc % 3 != 1 || count > ARRAY_SIZE(runs))
 		return 2;
 	for (size_t i = 0; i < count; i++) {
-		const char *cgroup = argv[2 * i + 2];
+		const char *cgroup = argv[3 * i + 2];
 
-		runs[i].run_dir = argv[2 * i + 1];
+		runs[i].run_dir = argv[3 * i + 1];
+		runs[i].uid = (uid_t)strtoul(argv[3 * i + 3], NULL, 10);
 		runs[i].cgroup = strcmp(cgroup, "-") ? cgroup : NULL;
 	}
 	r = strays_kill(runs, count);

@@ -1,11 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""amlagent-supervisor by itself: `launch` in, `status` and `exit` out, and nothing of the run left.
-
-AMLAGENT_BUILD_DIR      where amlagent-supervisor and strays_driver were built (default: <repo>/build)
-
-The escape programs of tests/zoo are compiled here, with $CC or cc. Cgroups are made in a folder of our own in the
-cgroup v2 mount, where that can be had, and removed.
-"""
+"""amlagent-supervisor by itself: `launch` in, `status` and `exit` out, and nothing of the run left."""
 
 import contextlib
 import errno
@@ -17,274 +11,29 @@ import shutil
 import signal
 import struct
 import subprocess
-import tempfile
 import time
 
 import pytest
+from supervised import (
+    CANCEL,
+    CANNOT_BEGIN,
+    LIMIT,
+    SECOND,
+    SHUTDOWN,
+    SUPERVISOR,
+    Run,
+    decode,
+    encode,
+    populated,
+    remove_cgroup,
+    state_of,
+    strays,
+    wait_for,
+)
 
-REPO = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("AMLAGENT_BUILD_DIR") or REPO / "build").resolve()
-SUPERVISOR = BUILD / "amlagent-supervisor"
-STRAYS_DRIVER = BUILD / "strays_driver"
-SECOND = 1_000_000
-LIMIT, CANCEL, SHUTDOWN = 1, 2, 3
 LOCK_FD = 3
-CANNOT_BEGIN = 64  # plus the errno
 
 pytestmark = pytest.mark.timeout(60)
-
-
-def wait_for(condition, what, timeout=20.0):
-    deadline = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"waited {timeout:g} s in vain: {what}"
-        time.sleep(0.002)
-
-
-def encode(*records):
-    return b"".join(key.encode() + b"=" + os.fsencode(str(value)) + b"\0" for key, value in records)
-
-
-def decode(data):
-    pairs = [record.split(b"=", 1) for record in data.split(b"\0")[:-1]]
-    return {key.decode(): value.decode() for key, value in pairs}
-
-
-def state_of(pid):
-    try:
-        text = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    fields = text[text.rindex(")") + 2 :].split()
-    threads = int(fields[17])
-    return None if fields[0] in "ZX" and threads <= 1 else fields[0]
-
-
-def environment_of(pid):
-    """Of a process whose first thread has ended, another thread tells."""
-    places = [f"/proc/{pid}/environ"]
-    with contextlib.suppress(OSError):
-        places += [f"/proc/{pid}/task/{task}/environ" for task in os.listdir(f"/proc/{pid}/task")]
-    for place in places:
-        with contextlib.suppress(OSError):
-            data = pathlib.Path(place).read_bytes()
-            if data:
-                return data.split(b"\0")
-    return []
-
-
-class Run:
-    """A run directory, and a supervisor on it."""
-
-    def __init__(self, folder):
-        self.dir = folder
-        self.process = None
-        self.cgroup = None
-        (folder / "work").mkdir(mode=0o700, parents=True)
-        os.mkfifo(folder / "control", 0o600)
-
-    def launch(self, *argv, limit=0.0, grace=0.5, env=(), cwd="work", control=True, cgroup=None):
-        records = [("format", 1), ("limit_us", int(limit * SECOND)), ("grace_us", int(grace * SECOND)), ("cwd", cwd)]
-        records += [("arg", argument) for argument in argv]
-        records += [("env", entry) for entry in ("PATH=/usr/bin:/bin", *env)]
-        if cgroup:
-            self.cgroup = cgroup / self.dir.name
-            records.append(("cgroup", self.cgroup))
-        (self.dir / "launch").write_bytes(encode(*records))
-        if not control:
-            (self.dir / "control").unlink()
-        return self
-
-    def shell(self, script, **options):
-        return self.launch("/bin/sh", "-c", script, **options)
-
-    def start(self, **options):
-        self.process = subprocess.Popen(
-            [*options.pop("under", []), SUPERVISOR, options.pop("run_dir", self.dir)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            **options,
-        )
-        return self
-
-    def finish(self, timeout=30):
-        """The supervisor's own exit status."""
-        self.process.wait(timeout)
-        self.complaint = self.process.stderr.read().decode()
-        self.process.stderr.close()
-        return self.process.returncode
-
-    def exit(self, timeout=30):
-        """The exit record; nothing of the run is there any more."""
-        code = self.finish(timeout)
-        assert code == 0, self.complaint + self.notes()
-        assert self.members() == []
-        record = decode((self.dir / "exit").read_bytes())
-        assert list(record)[0] == "format" and list(record)[-1] == "end"
-        del record["end"]
-        return {key: int(value) for key, value in record.items()}
-
-    def result(self, *argv, **options):
-        return self.launch(*argv, **options).start().exit()
-
-    def status(self):
-        try:
-            return decode((self.dir / "status").read_bytes())
-        except FileNotFoundError:
-            return {}
-
-    def running(self):
-        wait_for(lambda: int(self.status().get("child_pid", 0)), "the command runs")
-        return int(self.status()["child_pid"])
-
-    def log(self):
-        try:
-            return (self.dir / "std_log.txt").read_bytes()
-        except FileNotFoundError:
-            return b""
-
-    def says(self, text=b"ready\n"):
-        wait_for(lambda: text in self.log(), f"the log holds {text!r}, not {self.log()!r}")
-        return self
-
-    def notes(self):
-        with contextlib.suppress(FileNotFoundError):
-            return (self.dir / "supervisor.log").read_text()
-        return ""
-
-    def stop(self, why=CANCEL, grace=0.2, wake=True):
-        temp = self.dir / "stop.new"
-        temp.write_bytes(encode(("format", 1), ("why", why), ("grace_us", int(grace * SECOND))))
-        temp.rename(self.dir / "stop")
-        if wake:
-            self.wake()
-
-    def wake(self):
-        fd = os.open(self.dir / "control", os.O_WRONLY | os.O_NONBLOCK)
-        os.write(fd, b"x")
-        os.close(fd)
-
-    def members(self):
-        """Who lives and carries the run's mark."""
-        mark = b"AMLAGENT_RUN_DIR=" + os.fsencode(self.dir)
-        found = []
-        for name in os.listdir("/proc"):
-            if name.isdigit() and state_of(name) and mark in environment_of(name):
-                found.append(int(name))
-        return found
-
-    def close(self):
-        """Whatever the test came to: nothing stays."""
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        if self.process and not self.process.stderr.closed:
-            self.process.stderr.close()
-        kill_all(self.members)
-        if self.cgroup and self.cgroup.exists():
-            (self.cgroup / "cgroup.kill").write_text("1")
-            wait_for(lambda: not populated(self.cgroup), "the cgroup is empty")
-            remove_cgroup(self.cgroup)
-
-
-def kill_all(members):
-    while left := members():
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-
-
-class Zoo:
-    """The programs of tests/zoo, in a folder of our own: their path is in /proc whatever else they hide."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        for source in sorted((REPO / "tests" / "zoo").glob("*.c")):
-            compiler = os.environ.get("CC", "cc").split()
-            command = [*compiler, "-O1", "-D_GNU_SOURCE", "-Wall", "-pthread", source, "-o", folder / source.stem]
-            subprocess.run(command, check=True, timeout=60)
-        for source in (REPO / "tests" / "zoo").glob("*.py"):
-            shutil.copy(source, folder)
-
-    def __call__(self, name):
-        return str(self.folder / name)
-
-    def command(self, name, *arguments):
-        interpreter = ["/usr/bin/python3", "-I"] if name.endswith(".py") else []
-        return [*interpreter, self(name), *arguments]
-
-    def _is_member(self, pid):
-        """Of a process whose first thread has ended, another thread tells."""
-        mark = os.fsencode(self.folder) + b"/"
-        texts = []
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with contextlib.suppress(OSError):
-                    texts.append(os.fsencode(os.readlink(f"/proc/{pid}/task/{task}/exe")))
-                    texts.append(pathlib.Path(f"/proc/{pid}/task/{task}/cmdline").read_bytes())
-        return any(mark in text for text in texts)
-
-    def members(self):
-        """Who lives and is of the zoo, with or without environment."""
-        return [int(pid) for pid in os.listdir("/proc") if pid.isdigit() and state_of(pid) and self._is_member(pid)]
-
-
-@pytest.fixture(scope="session")
-def zoo():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="amlagent-zoo-"))
-    one = Zoo(folder)
-    yield one
-    kill_all(one.members)
-    shutil.rmtree(folder)
-
-
-def populated(cgroup):
-    return "populated 1" in (cgroup / "cgroup.events").read_text()
-
-
-def remove_cgroup(cgroup):
-    for folder, _, _ in os.walk(cgroup, topdown=False):
-        os.rmdir(folder)
-
-
-@pytest.fixture(scope="session")
-def cgroups():
-    """A cgroup below which this session's runs have theirs."""
-    mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
-    points = [fields[4] for fields in mounts if fields[fields.index("-") + 1] == "cgroup2"]
-    if not points:
-        pytest.skip("no cgroup v2 mount")
-    folder = pathlib.Path(points[0]) / f"amlagent-test-{os.getpid()}"
-    try:
-        folder.mkdir()
-    except OSError as error:
-        pytest.skip(f"no cgroup can be made: {error}")
-    yield folder
-    remove_cgroup(folder)
-
-
-@pytest.fixture
-def make_run():
-    top = pathlib.Path(tempfile.mkdtemp(prefix="amlagent-sup-"))
-    made = []
-
-    def make():
-        made.append(Run(top / f"run {len(made)}"))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.close()
-    shutil.rmtree(top)
-
-
-@pytest.fixture
-def run(make_run):
-    return make_run()
 
 
 # -- how it ends by itself ---------------------------------------------------------------------------
@@ -703,13 +452,6 @@ def test_nothing_escapes(run, zoo, place, name):
     assert run.notes() == ""
 
 
-def strays(*runs):
-    """How many of each run strays_kill() has found."""
-    arguments = [str(part) for run in runs for part in (run.dir, run.cgroup or "-")]
-    done = subprocess.run([STRAYS_DRIVER, *arguments], stdout=subprocess.PIPE, check=True, timeout=30)
-    return [int(line) for line in done.stdout.split()]
-
-
 @pytest.mark.parametrize("name", ANIMALS)
 def test_nothing_outlives_a_supervisor_that_was_killed(run, zoo, place, name):
     if not place and name in ONLY_IN_A_CGROUP:
@@ -901,9 +643,15 @@ def test_a_cgroup_whose_files_nobody_may_open_does_not_hold_the_run(run, zoo, cg
 
 
 def test_wrong_usage():
-    for arguments in ([], ["a", "b"], ["--help"], [""]):
+    for arguments in ([], ["a", "b"], ["-x"], ["--hold", "x"], [""]):
         done = subprocess.run([SUPERVISOR, *arguments], stderr=subprocess.PIPE, timeout=10)
         assert done.returncode == 2 and done.stderr.startswith(b"usage: ")
+
+
+def test_help_and_version():
+    for argument, begin in [("--help", b"usage: "), ("--version", b"amlagent-supervisor ")]:
+        done = subprocess.run([SUPERVISOR, argument], stdout=subprocess.PIPE, timeout=10)
+        assert done.returncode == 0 and done.stdout.startswith(begin)
 
 
 def test_no_such_directory(tmp_path):
@@ -971,7 +719,7 @@ def test_a_lock_that_is_handed_over_has_an_owner_at_every_moment(run):
     [
         (None, errno.ENOENT),
         (b"", errno.EBADMSG),
-        (b"format=2\0cwd=work\0arg=/bin/true\0", errno.EPROTONOSUPPORT),
+        (b"format=3\0cwd=work\0arg=/bin/true\0", errno.EPROTONOSUPPORT),
         (b"format=1\0cwd=work\0", errno.EBADMSG),
         (b"format=1\0arg=/bin/true\0", errno.EBADMSG),
         (b"\0", errno.EBADMSG),
@@ -1033,8 +781,12 @@ def test_without_room_for_status_nothing_is_started(make_run, cgroups):
 def test_a_full_disk_is_waited_for(make_run):
     with small_disk(make_run(), "64k") as top:
         run = Run(top / "run")
-        run.shell("head -c 200000 /dev/zero > fill; exit 8").start()
-        wait_for(lambda: run.running() and state_of(run.running()) is None, "the command has ended")
+        gate = run.dir / "work" / "gate"
+        os.mkfifo(gate)
+        run.shell("read line < gate; head -c 200000 /dev/zero > fill; exit 8").start()
+        child = run.running()  # a status needs room too: it is there before the disk is full
+        gate.write_text("go\n")
+        wait_for(lambda: state_of(child) is None, "the command has ended")
         time.sleep(0.3)  # nothing tells that it waits
         assert run.process.poll() is None and not (run.dir / "exit").exists() and is_locked(run.dir / "lock")
         (run.dir / "work" / "fill").unlink()

@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "common/strv.h"
+#include "runs/user_names.h"
 #include "store/store.h"
 
 struct fixture f;
@@ -94,9 +95,12 @@ void fixture_start(struct fixture *fixture)
 		.limits = { 1 << 30, 100000, 1 << 30, 100000 },
 		.grace_us = USEC_PER_SEC,
 		.keep_work_us = INT64_MAX,
-		.max_running = fixture->max_running,
+		.system_service = fixture->system_service,
+		.gpus = fixture->gpus,
+		.queue = fixture->queue,
 	};
 
+	options.queue.max_running = fixture->max_running;
 	assert_int_equal(uv_loop_init(&fixture->loop), 0);
 	uv_timer_init(&fixture->loop, &fixture->tick);
 	uv_timer_start(&fixture->tick, on_tick_of_fixture, 10, 10);
@@ -298,20 +302,31 @@ static void request_of(struct fixture *fixture, const char *more, struct run_req
 	json_free(body);
 }
 
-void submit_begin(struct fixture *fixture, const char *more, struct answer *answer)
+void submit_begin_as(struct fixture *fixture, uid_t uid, const char *more, struct answer *answer)
 {
+	const struct submitter by = { .uid = uid, .pid = getpid() };
 	struct run_request request;
 
 	request_of(fixture, more, &request);
-	run_manager_submit(fixture->manager, &request, getuid(), answered, answer);
+	run_manager_submit(fixture->manager, &request, &by, answered, answer);
+}
+
+void submit_begin(struct fixture *fixture, const char *more, struct answer *answer)
+{
+	submit_begin_as(fixture, getuid(), more, answer);
 }
 
 char *submit(struct fixture *fixture, const char *more)
 {
+	return submit_as(fixture, getuid(), more);
+}
+
+char *submit_as(struct fixture *fixture, uid_t uid, const char *more)
+{
 	struct answer answer = { 0 };
 	char *run_id;
 
-	submit_begin(fixture, more, &answer);
+	submit_begin_as(fixture, uid, more, &answer);
 	until(fixture, answer.count);
 	if (!answer.has_record)
 		print_error("%s\n", answer.err.message);
@@ -403,6 +418,24 @@ struct run_counts counts_of(struct fixture *fixture)
 
 	run_manager_count(fixture->manager, &counts);
 	return counts;
+}
+
+char *why_waits(struct fixture *fixture, const char *run_id)
+{
+	struct queue_info info;
+	char *why;
+
+	assert_int_equal(run_manager_queue_info(fixture->manager, run_id, &info), 0);
+	assert_non_null(info.waiting_for);
+	assert_false(info.granted);
+	why = mem_strdup(info.waiting_for);
+	queue_info_release(&info);
+	return why;
+}
+
+char *my_name(void)
+{
+	return user_name_look_up(getuid());
 }
 
 /* ---- what happens to it ---- */

@@ -43,6 +43,10 @@ struct fixture {
 	sem_t held, go_on; /* of the work threads */
 	uv_work_t holds[THREADS];
 	int64_t max_running;
+	/* The rest of the options, from the next start on. */
+	struct queue_options queue;
+	const struct gpus *gpus;
+	bool system_service;
 };
 
 extern struct fixture f;
@@ -115,6 +119,8 @@ void answer_release(struct answer *answer);
 void submit_begin(struct fixture *fixture, const char *more, struct answer *answer);
 /* more: members of the request; NULL: the command `true`. The id is malloc'ed. */
 char *submit(struct fixture *fixture, const char *more);
+void submit_begin_as(struct fixture *fixture, uid_t uid, const char *more, struct answer *answer);
+char *submit_as(struct fixture *fixture, uid_t uid, const char *more);
 void cancel(struct fixture *fixture, const char *run_id, struct answer *answer);
 
 /* ---- what is known of a run ---- */
@@ -131,9 +137,18 @@ bool exists_in_state(struct fixture *fixture, const char *run_id, const char *na
 /* How many run folders there are. */
 int folders(struct fixture *fixture);
 struct run_counts counts_of(struct fixture *fixture);
+/* Of one that waits in the queue: why; malloc'ed. */
+char *why_waits(struct fixture *fixture, const char *run_id);
+/* Our own name, as records have it; malloc'ed. */
+char *my_name(void);
 
 #define assert_state(f, run_id, wanted) \
 	assert_string_equal(run_state_name(state_of((f), (run_id))), run_state_name(wanted))
+#define assert_waits_for(f, run_id, text) \
+	do { \
+		_cleanup_(freep) char *why_ = why_waits((f), (run_id)); \
+		assert_string_equal(why_, text); \
+	} while (0)
 #define assert_counts(f, running_, queued_) \
 	do { \
 		assert_int_equal(counts_of(f).running, running_); \

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 
 #include "capture/snapshot.h"
+#include "capture/source.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/strv.h"
@@ -27,6 +28,7 @@ struct fixture {
 	char *index;
 	int fd; /* of source */
 	struct store *store;
+	const struct identity *as; /* with whose rights it is taken; NULL: ours */
 	struct snapshot_limits limits;
 	struct snapshot snapshot; /* the last one */
 	struct error err;
@@ -93,11 +95,19 @@ static inline void put_link(struct fixture *f, const char *path, const char *tar
 	assert_int_equal(symlinkat(target, f->fd, path), 0);
 }
 
+static inline int take_from(struct fixture *f, struct store *store, const char *index)
+{
+	_cleanup_(source_close) struct source source = SOURCE_INIT;
+	int r = source_open(f->as, f->source, &source, &f->err);
+
+	return r < 0 ? r : snapshot_take(store, index, &source, &f->limits, &f->snapshot, &f->err);
+}
+
 static inline int try_take(struct fixture *f)
 {
 	snapshot_release(&f->snapshot);
 	f->err = (struct error)ERROR_INIT;
-	return snapshot_take(f->store, f->index, f->source, &f->limits, &f->snapshot, &f->err);
+	return take_from(f, f->store, f->index);
 }
 
 static inline struct digest take(struct fixture *f)

@@ -76,6 +76,59 @@ static void the_place_is_chosen(void **state)
 	}
 }
 
+static void the_place_that_systemd_holds_is_below_the_mount(void **state)
+{
+	static const struct {
+		const char *mounts, *expected;
+	} cases[] = {
+		{ BEFORE UNIFIED, "/sys/fs/cgroup/" CGROUP_DELEGATED },
+		{ BEFORE HYBRID, "/sys/fs/cgroup/unified/" CGROUP_DELEGATED },
+		{ BEFORE ODD, "/a b\\c/" CGROUP_DELEGATED },
+		{ BEFORE, NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(freep) char *chosen = cgroup_choose_delegated(cases[i].mounts);
+
+		if (!cases[i].expected)
+			assert_null(chosen);
+		else
+			assert_string_equal(chosen ? chosen : "none", cases[i].expected);
+	}
+}
+
+static void ones_own_cgroup_is_located(void **state)
+{
+	static const struct {
+		const char *mounts, *own, *expected;
+	} cases[] = {
+		{ BEFORE UNIFIED, "0::/amlagent.slice/x.service\n",
+			"/sys/fs/cgroup/amlagent.slice/x.service" },
+		{ BEFORE HYBRID, "9:memory:/m\n0::/a\n", "/sys/fs/cgroup/unified/a" },
+		{ PART, "0::/docker/c1/inner\n", "/sys/fs/cgroup/inner" },
+		/* The topmost one is nobody's own. */
+		{ UNIFIED, "0::/\n", NULL },
+		{ PART, "0::/docker/c1\n", NULL },
+		{ PART, "0::/docker/c10/x\n", NULL },
+		{ UNIFIED, "0::/../a\n", NULL },
+		{ UNIFIED, "0::/a (deleted)\n", NULL },
+		{ UNIFIED, "4:memory:/m\n", NULL },
+		{ BEFORE, "0::/a\n", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		_cleanup_(freep) char *found = cgroup_locate_own(cases[i].mounts, cases[i].own);
+
+		if (!cases[i].expected)
+			assert_null(found);
+		else
+			assert_string_equal(found ? found : "none", cases[i].expected);
+	}
+}
+
 static void none_is_none_and_a_wrong_path_is_an_error(void **state)
 {
 	static const struct {
@@ -291,6 +344,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_place_is_chosen),
+		cmocka_unit_test(the_place_that_systemd_holds_is_below_the_mount),
+		cmocka_unit_test(ones_own_cgroup_is_located),
 		cmocka_unit_test(none_is_none_and_a_wrong_path_is_an_error),
 		cmocka_unit_test(counters_are_read_where_they_are),
 		cmocka_unit_test(one_is_made_used_killed_and_removed),

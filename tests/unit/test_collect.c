@@ -566,13 +566,17 @@ static void a_live_run_lists_its_logs(void **state)
 	put_text(fixture->work, "outputs/model", "weights");
 	assert_int_equal(mkfifoat(fixture->work, "logs/pipe", 0600), 0);
 	assert_int_equal(symlinkat("/etc", fixture->work, "logs/etc"), 0);
-	assert_int_equal(collect_list_live(fixture->run, &fixture->list), 0);
+	assert_int_equal(collect_list_live(&(struct collect_options){ .run_dirfd = fixture->run },
+				 &fixture->list),
+		0);
 	assert_int_equal(fixture->list.count, 2);
 	assert_int_equal(artifacts_find(&fixture->list, "logs/sub/train.log")->size, 5);
 	assert_int_equal(artifacts_find(&fixture->list, "user_logs/std_log.txt")->size, 6);
 	artifacts_release(&fixture->list);
 	assert_int_equal(tree_remove(fixture->run, "work"), 0);
-	assert_int_equal(collect_list_live(fixture->run, &fixture->list), 0);
+	assert_int_equal(collect_list_live(&(struct collect_options){ .run_dirfd = fixture->run },
+				 &fixture->list),
+		0);
 	assert_int_equal(fixture->list.count, 1);
 }
 
@@ -581,7 +585,9 @@ static void assert_opens(struct fixture *fixture, const char *path, const char *
 	_cleanup_(strbuf_release) struct strbuf bytes = STRBUF_INIT;
 	_cleanup_(closep) int fd = -EBADF;
 
-	assert_int_equal(collect_open_live(fixture->run, path, &fd), 0);
+	assert_int_equal(collect_open_live(
+				 &(struct collect_options){ .run_dirfd = fixture->run }, path, &fd),
+		0);
 	assert_int_equal(file_read_fd(fd, 100, &bytes), 0);
 	assert_string_equal(bytes.data, text);
 }
@@ -618,7 +624,8 @@ static void nothing_else_of_a_live_run_is_opened(void **state)
 	unlinkat(fixture->work, "logs", AT_REMOVEDIR);
 	symlinkat("outputs", fixture->work, "logs");
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
-		if (collect_open_live(fixture->run, paths[i], &fd) != -ENOENT)
+		if (collect_open_live(&(struct collect_options){ .run_dirfd = fixture->run },
+			    paths[i], &fd) != -ENOENT)
 			fail_msg("%s was opened", paths[i]);
 	assert_int_equal(fd, -EBADF);
 }

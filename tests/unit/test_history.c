@@ -145,6 +145,16 @@ static struct run_record full_record(void)
 	record.parent_run_id = (char *)"e_0_00000000";
 	record.boot_id = (char *)"b";
 	record.canceled_by = (char *)"ben";
+	record.cpus = 8;
+	record.gpus = 2;
+	record.memory_bytes = INT64_C(1) << 40;
+	record.priority = -5;
+	record.shared = true;
+	record.shared_gid = 4294967294;
+	record.held_by = (char *)"eva";
+	strv_add(&record.after, "afterok:e_0_00000000");
+	strv_add(&record.after, "afterany:e_0_00000001");
+	strv_add(&record.gpu_ids, "GPU-5a1c");
 	pairs_set(&record.tags, "owner", "ana");
 	pairs_set(&record.tags, "a b'\"", "");
 	pairs_set(&record.properties, "azureml.git.branch", "main");
@@ -155,6 +165,8 @@ static void free_made(struct run_record *record)
 {
 	free(record->display_name);
 	strv_free(record->warnings);
+	strv_free(record->after);
+	strv_free(record->gpu_ids);
 	pairs_release(&record->tags);
 	pairs_release(&record->properties);
 }
@@ -166,6 +178,13 @@ static void assert_pairs(const struct pairs *a, const struct pairs *b)
 		assert_non_null(pairs_get(b, a->items[i].key));
 		assert_string_equal(a->items[i].value, pairs_get(b, a->items[i].key));
 	}
+}
+
+static void assert_lists(char *const *a, char *const *b)
+{
+	assert_int_equal(strv_length(a), strv_length(b));
+	for (size_t i = 0; a && a[i]; i++)
+		assert_string_equal(a[i], b[i]);
 }
 
 static void assert_records(const struct run_record *a, const struct run_record *b)
@@ -184,6 +203,7 @@ static void assert_records(const struct run_record *a, const struct run_record *
 		{ a->parent_run_id, b->parent_run_id },
 		{ a->boot_id, b->boot_id },
 		{ a->canceled_by, b->canceled_by },
+		{ a->held_by, b->held_by },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
@@ -198,12 +218,15 @@ static void assert_records(const struct run_record *a, const struct run_record *
 	assert_true(a->start_us == b->start_us && a->end_us == b->end_us);
 	assert_int_equal(a->exit_code, b->exit_code);
 	assert_int_equal(a->signal, b->signal);
-	assert_int_equal(strv_length(a->warnings), strv_length(b->warnings));
-	for (size_t i = 0; a->warnings && a->warnings[i]; i++)
-		assert_string_equal(a->warnings[i], b->warnings[i]);
+	assert_lists(a->warnings, b->warnings);
 	assert_int_equal(a->used_known, b->used_known);
 	assert_true(a->wall_us == b->wall_us && a->user_us == b->user_us);
 	assert_true(a->system_us == b->system_us && a->peak_bytes == b->peak_bytes);
+	assert_true(a->cpus == b->cpus && a->gpus == b->gpus);
+	assert_true(a->memory_bytes == b->memory_bytes && a->priority == b->priority);
+	assert_true(a->shared == b->shared && a->shared_gid == b->shared_gid);
+	assert_lists(a->after, b->after);
+	assert_lists(a->gpu_ids, b->gpu_ids);
 	assert_pairs(&a->tags, &b->tags);
 	assert_pairs(&a->properties, &b->properties);
 }
@@ -333,7 +356,7 @@ static void patch_changes_tags_and_the_display_name_alone(void **state)
 	struct pairs patch = { changes, ARRAY_SIZE(changes), 0 };
 
 	history_insert(f->history, &record, HISTORY_SOON, on_done, ask());
-	history_patch(f->history, record.run_id, &patch, "second", on_done, ask());
+	history_patch(f->history, record.run_id, &patch, "second", NULL, on_done, ask());
 	assert_int_equal(wait_last(f), 0);
 	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
 	assert_int_equal(read.tags.count, 2);
@@ -342,17 +365,17 @@ static void patch_changes_tags_and_the_display_name_alone(void **state)
 	assert_string_equal(read.display_name, "second");
 	run_record_release(&read);
 
-	history_patch(f->history, record.run_id, &(struct pairs){ 0 }, NULL, on_done, ask());
+	history_patch(f->history, record.run_id, &(struct pairs){ 0 }, NULL, NULL, on_done, ask());
 	assert_int_equal(wait_last(f), 0);
 	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
 	assert_string_equal(read.display_name, "second");
 	run_record_release(&read);
 
-	history_patch(f->history, record.run_id, NULL, "", on_done, ask());
+	history_patch(f->history, record.run_id, NULL, "", NULL, on_done, ask());
 	assert_int_equal(wait_last(f), 0);
 	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
 	assert_null(read.display_name);
-	history_patch(f->history, "nobody", NULL, "x", on_done, ask());
+	history_patch(f->history, "nobody", NULL, "x", NULL, on_done, ask());
 	assert_int_equal(wait_last(f), -ENOENT);
 }
 
@@ -367,6 +390,8 @@ static void update_adds_properties_and_leaves_tags(void **state)
 	pairs_set(&record.properties, "azureml.git.branch", "other");
 	pairs_set(&record.properties, "azureml.git.commit", "abc");
 	mem_replace(&record.display_name, "no");
+	record.shared = false;
+	record.held_by = NULL;
 	record.state = RUN_COMPLETED;
 	record.cause = RUN_CAUSE_NONE;
 	record.error_message = NULL;
@@ -383,6 +408,8 @@ static void update_adds_properties_and_leaves_tags(void **state)
 	assert_string_equal(pairs_get(&read.properties, "azureml.git.branch"), "main");
 	assert_string_equal(pairs_get(&read.properties, "azureml.git.commit"), "abc");
 	assert_string_equal(read.display_name, "first \"try\"\n\xc3\xa9");
+	assert_true(read.shared);
+	assert_null(read.held_by);
 }
 
 static void artifacts_keep_names_of_any_bytes(void **state)
@@ -637,11 +664,11 @@ static void counts_and_experiments(void **state)
 	int64_t counts[RUN_STATE_COUNT];
 
 	fill(f);
-	assert_int_equal(history_count_states(f->history, counts), 0);
+	assert_int_equal(history_count_states(f->history, NULL, counts), 0);
 	assert_int_equal(counts[RUN_COMPLETED], 3);
 	assert_int_equal(counts[RUN_FAILED], 2);
 	assert_int_equal(counts[RUN_STARTING], 0);
-	assert_int_equal(history_experiments_list(f->history, &list), 0);
+	assert_int_equal(history_experiments_list(f->history, NULL, &list), 0);
 	assert_int_equal(list.count, 2);
 	assert_string_equal(list.items[0].name, "x");
 	assert_int_equal(list.items[0].runs, 4);
@@ -653,7 +680,7 @@ static void expect_resolved(struct fixture *f, const char *name, int r, const ch
 {
 	_cleanup_(freep) char *found = NULL;
 
-	assert_int_equal(history_resolve(f->history, name, &found), r);
+	assert_int_equal(history_resolve(f->history, NULL, name, &found), r);
 	if (r == 0)
 		assert_string_equal(found, run_id);
 	else
@@ -772,7 +799,32 @@ static void newer_version_is_refused_untouched(void **state)
 	expect_list(f, (struct history_query){ 0 }, "a");
 }
 
-/* What version 2 added is taken away again. */
+/* What later versions added is taken away again. */
+static const char to_version_2[] =
+	"DROP INDEX runs_by_owner; DROP INDEX runs_by_owner_state;"
+	"DROP INDEX runs_by_owner_experiment; DROP INDEX runs_by_owner_id;"
+	"DROP INDEX runs_shared; DROP INDEX runs_shared_id; DROP INDEX runs_by_group;"
+	"DROP INDEX runs_by_group_id; DROP INDEX runs_by_end;"
+	"ALTER TABLE runs DROP COLUMN cpus; ALTER TABLE runs DROP COLUMN gpus;"
+	"ALTER TABLE runs DROP COLUMN memory_bytes; ALTER TABLE runs DROP COLUMN priority;"
+	"ALTER TABLE runs DROP COLUMN shared; ALTER TABLE runs DROP COLUMN shared_gid;"
+	"ALTER TABLE runs DROP COLUMN held_by; ALTER TABLE runs DROP COLUMN after;"
+	"ALTER TABLE runs DROP COLUMN gpu_ids; PRAGMA user_version = 2;";
+static const char to_version_1[] =
+	"ALTER TABLE runs DROP COLUMN canceled_by; PRAGMA user_version = 1";
+
+/* What the version did not know of is as if it had never been said. */
+static void forget_version_3(struct run_record *record)
+{
+	record->cpus = 1;
+	record->gpus = record->memory_bytes = record->priority = record->shared_gid = 0;
+	record->shared = false;
+	record->held_by = NULL;
+	strv_free(record->after);
+	strv_free(record->gpu_ids);
+	record->after = record->gpu_ids = NULL;
+}
+
 static void version_1_is_brought_up_to_date(void **state)
 {
 	struct fixture *f = *state;
@@ -783,19 +835,65 @@ static void version_1_is_brought_up_to_date(void **state)
 	assert_int_equal(wait_last(f), 0);
 	history_close(f->history);
 	f->history = NULL;
-	sabotage(f, "ALTER TABLE runs DROP COLUMN canceled_by; PRAGMA user_version = 1");
+	sabotage(f, to_version_2);
+	sabotage(f, to_version_1);
 	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
-	assert_int_equal(user_version(f), 2);
+	assert_int_equal(user_version(f), history_format());
 	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
 	record.canceled_by = NULL;
+	forget_version_3(&record);
 	assert_records(&record, &read);
 	record.canceled_by = (char *)"ben";
+	record.gpus = 3;
+	strv_add(&record.gpu_ids, "0");
 	history_update(f->history, &record, HISTORY_DURABLE, on_done, ask());
 	assert_int_equal(wait_last(f), 0);
 	reopen(f);
 	run_record_release(&read);
 	assert_int_equal(history_get(f->history, record.run_id, &read), 0);
 	assert_records(&record, &read);
+}
+
+/* What a run asked for is taken from its definition; one that cannot be read asked for nothing. */
+static void version_2_is_brought_up_to_date(void **state)
+{
+	static const struct {
+		const char *definition;
+		int64_t cpus, gpus, memory_bytes, priority;
+	} runs[] = {
+		{ "{\"resources\":{\"cpus\":4,\"gpus\":2,\"memory_bytes\":1073741824},\"priority\":-7}",
+			4, 2, 1073741824, -7 },
+		{ "{\"resources\":{\"cpus\":2,\"gpus\":0,\"memory_bytes\":null},\"priority\":0}", 2,
+			0, 0, 0 },
+		{ "{\"script\":\"train.py\"}", 1, 0, 0, 0 },
+		{ "{\"resources\":", 1, 0, 0, 0 },
+		{ NULL, 1, 0, 0, 0 },
+	};
+	struct fixture *f = *state;
+	char run_id[] = "a";
+
+	for (size_t i = 0; i < ARRAY_SIZE(runs); i++, run_id[0]++) {
+		struct run_record record = make(run_id, "e", RUN_QUEUED);
+
+		record.definition = (char *)runs[i].definition;
+		history_insert(f->history, &record, HISTORY_SOON, on_done, ask());
+		assert_int_equal(wait_last(f), 0);
+	}
+	history_close(f->history);
+	f->history = NULL;
+	sabotage(f, to_version_2);
+	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
+	run_id[0] = 'a';
+	for (size_t i = 0; i < ARRAY_SIZE(runs); i++, run_id[0]++) {
+		_cleanup_(run_record_release) struct run_record read = { 0 };
+
+		assert_int_equal(history_get(f->history, run_id, &read), 0);
+		assert_int_equal(read.cpus, runs[i].cpus);
+		assert_int_equal(read.gpus, runs[i].gpus);
+		assert_int_equal(read.memory_bytes, runs[i].memory_bytes);
+		assert_int_equal(read.priority, runs[i].priority);
+		assert_false(read.shared);
+	}
 }
 
 static void foreign_or_damaged_file_is_refused_untouched(void **state)
@@ -965,6 +1063,7 @@ int main(void)
 		TEST(empty_file_becomes_a_history),
 		TEST(newer_version_is_refused_untouched),
 		TEST(version_1_is_brought_up_to_date),
+		TEST(version_2_is_brought_up_to_date),
 		TEST(foreign_or_damaged_file_is_refused_untouched),
 		TEST(missing_folder_is_an_error_with_a_text),
 		TEST(nothing_told_done_is_lost_by_a_kill),

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "capture/user_helper.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/run_dir.h"
@@ -20,9 +21,13 @@ static struct {
 	struct store *store;
 	struct submission submission;
 	struct prepare prepare;
+	struct prepare with; /* what a test adds to the prepare */
 	struct run_launch launch;
 	struct error err;
 } t;
+
+static gid_t groups[] = { 54321, 54399 };
+static struct identity other = { .uid = 54321, .gid = 54321, .groups = groups, .group_count = 2 };
 
 static char *below(const char *name)
 {
@@ -114,7 +119,14 @@ static int try_prepare(void)
 		.run_id = "e_1_0",
 		.request = &t.submission.request,
 		.snapshot_id = t.submission.snapshot.id,
-		.grace_us = 3000000 };
+		.grace_us = 3000000,
+		.cgroup_parent = t.with.cgroup_parent,
+		.as = t.with.as,
+		.gpu_ids = t.with.gpu_ids,
+		.hide_gpus = t.with.hide_gpus,
+		.memory_max = t.with.memory_max,
+		.pids_max = t.with.pids_max,
+		.cpus = t.with.cpus };
 	return prepare_carry_out(&t.prepare, &t.err);
 }
 
@@ -306,6 +318,205 @@ static void an_empty_environment_is_not_the_daemons(void **state)
 	assert_null(env("PATH"));
 }
 
+/* ---- slots and bounds ---- */
+
+static void a_slot_wins_over_whatever_the_script_asked_for(void **state)
+{
+	static char *one[] = { "GPU-1", NULL };
+	static char *two[] = { "GPU-1", "3", NULL };
+	static char *none[] = { NULL };
+	static const struct {
+		char *const *ids;
+		bool hide;
+		const char *expected; /* NULL: as it was submitted */
+	} cases[] = {
+		{ NULL, false, "submitted" },
+		{ none, false, "submitted" },
+		{ NULL, true, "" },
+		{ none, true, "" },
+		{ one, false, "GPU-1" },
+		{ two, true, "GPU-1,3" },
+	};
+
+	(void)state;
+	submit("\"command\": \"true\", \"environment\": {\"environment_variables\": "
+	       "{\"CUDA_VISIBLE_DEVICES\": \"submitted\"}}, "
+	       "\"submit_environment\": {\"CUDA_VISIBLE_DEVICES\": \"0\"}");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		t.with.gpu_ids = cases[i].ids;
+		t.with.hide_gpus = cases[i].hide;
+		prepare();
+		assert_env("CUDA_VISIBLE_DEVICES", cases[i].expected);
+	}
+}
+
+static void bounds_and_limits_go_into_launch(void **state)
+{
+	_cleanup_(freep) char *path = path_join(t.run, RUN_LIMITS_FILE);
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	submit("\"command\": \"true\"");
+	prepare();
+	assert_int_equal(t.launch.limits.known, 0);
+	assert_int_equal(t.launch.memory_max, 0);
+	assert_int_equal(t.launch.cpu_weight, 0);
+	assert_null(t.launch.as);
+	t.with.memory_max = 1 << 30;
+	t.with.pids_max = 100;
+	t.with.cpus = 3;
+	assert_int_equal(file_replace(AT_FDCWD, path, "nofile=10:20", 12, 0600, FILE_NO_SYNC), 0);
+	prepare();
+	assert_int_equal(t.launch.memory_max, 1 << 30);
+	assert_int_equal(t.launch.pids_max, 100);
+	assert_int_equal(t.launch.cpu_weight, 300);
+	run_limits_format(&t.launch.limits, &text);
+	assert_string_equal(text.data, "nofile=10:20");
+	t.with.cpus = 512;
+	prepare();
+	assert_int_equal(t.launch.cpu_weight, RUN_CPU_WEIGHT_MAX);
+	assert_int_equal(file_replace(AT_FDCWD, path, "nofile", 6, 0600, FILE_NO_SYNC), 0);
+	assert_int_equal(try_prepare(), -EBADMSG);
+	assert_non_null(strstr(t.err.message, "limits"));
+}
+
+/* ---- another user's ---- */
+
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		skip();
+	t.with.as = &other;
+}
+
+#define assert_is(name, user, bits) \
+	do { \
+		struct stat is_st = stat_of(name); \
+		assert_int_equal(is_st.st_uid, user); \
+		assert_int_equal(is_st.st_gid, user); \
+		assert_int_equal(is_st.st_mode & 07777, bits); \
+	} while (0)
+
+static void work_and_log_are_the_users_and_the_rest_is_roots(void **state)
+{
+	_cleanup_(freep) char *folder = path_join(t.source, "deep");
+	_cleanup_(freep) char *link = path_join(t.source, "deep/link");
+
+	(void)state;
+	need_root();
+	assert_int_equal(mkdir(folder, 0750), 0);
+	put("deep/file", "x", 0640);
+	put("run.sh", "x", 0755);
+	assert_int_equal(symlink("/etc/shadow", link), 0);
+	submit("\"command\": \"true\"");
+	prepare();
+	assert_is("work", 54321, 0700);
+	assert_is("work/deep", 54321, stat_of("work/deep").st_mode & 0777);
+	assert_is("work/deep/file", 54321, stat_of("work/deep/file").st_mode & 0777);
+	assert_is("work/run.sh", 54321, stat_of("work/run.sh").st_mode & 0777);
+	assert_int_equal(stat_of("work/deep/link").st_uid, 54321);
+	assert_is("work/outputs", 54321, 0755);
+	assert_is("work/user_logs/std_log.txt", 54321, 0600);
+	assert_is(RUN_DIR_LOG, 54321, 0600);
+	assert_is(RUN_DIR_LAUNCH, 0, 0600);
+	assert_is(RUN_DIR_CONTROL, 0, 0600);
+	assert_int_equal(stat_of("").st_uid, geteuid());
+	/* What a link leads to is not his. */
+	{
+		struct stat shadow;
+
+		assert_int_equal(stat("/etc/shadow", &shadow), 0);
+		assert_int_equal(shadow.st_uid, 0);
+	}
+	assert_int_equal(t.launch.as->uid, 54321);
+	assert_int_equal(t.launch.as->group_count, 2);
+	assert_null(t.launch.as->name);
+}
+
+static void the_second_attempt_is_like_the_first(void **state)
+{
+	_cleanup_(freep) char *left = path_join(t.run, "work/outputs/left");
+	_cleanup_(freep) char *trap = path_join(t.run, "work/trap");
+
+	(void)state;
+	need_root();
+	submit("\"command\": \"true\"");
+	prepare();
+	assert_int_equal(symlink("/etc", trap), 0);
+	assert_int_equal(mkdir(left, 0), 0);
+	prepare();
+	assert_int_equal(stat_of("work/trap").st_mode, 0);
+	assert_int_equal(stat_of("work/outputs/left").st_mode, 0);
+	assert_is("work", 54321, 0700);
+	assert_is(RUN_DIR_LOG, 54321, 0600);
+	assert_int_equal(access("/etc/passwd", F_OK), 0);
+}
+
+/* Whatever the source had: it was root's while it was laid out. */
+static void setuid_and_setgid_never_survive(void **state)
+{
+	_cleanup_(freep) char *folder = path_join(t.source, "folder");
+	_cleanup_(freep) char *file = path_join(t.source, "program");
+
+	(void)state;
+	need_root();
+	put("program", "x", 0755);
+	assert_int_equal(mkdir(folder, 0755), 0);
+	put("folder/x", "x", 0644);
+	assert_int_equal(chmod(file, 07755), 0);
+	assert_int_equal(chmod(folder, 07777), 0);
+	submit("\"command\": \"true\"");
+	for (int i = 0; i < 2; i++) {
+		prepare();
+		assert_int_equal(stat_of("work/program").st_mode & 07000, 0);
+		assert_int_equal(stat_of("work/program").st_mode & 0111, 0111);
+		assert_int_equal(stat_of("work/folder").st_mode & 07000, 0);
+		t.with.as = NULL;
+	}
+}
+
+static void a_clean_environment_is_the_users(void **state)
+{
+	(void)state;
+	need_root();
+	submit("\"command\": \"true\"");
+	prepare(); /* numbers alone, of one who has no name any more */
+	assert_null(env("HOME"));
+	assert_null(env("USER"));
+	assert_env("PATH", "/usr/local/bin:/usr/bin:/bin");
+	other.name = "ana";
+	other.home = "/home/ana";
+	other.shell = "/bin/zsh";
+	prepare();
+	other.name = other.home = other.shell = NULL;
+	assert_env("HOME", "/home/ana");
+	assert_env("USER", "ana");
+	assert_env("LOGNAME", "ana");
+	assert_env("SHELL", "/bin/zsh");
+}
+
+/* Root could read it: it is found, or not, with the user's rights. */
+static void the_interpreter_is_looked_for_as_the_user(void **state)
+{
+	_cleanup_(freep) char *more = mem_printf(
+		"\"script\": \"train.py\", \"submit_environment\": {\"PATH\": \"/bin\"}, "
+		"\"environment\": {\"python\": {\"interpreter_path\": \"%s/python\"}}",
+		t.dir);
+	_cleanup_(freep) char *python = below("python");
+
+	(void)state;
+	need_root();
+	assert_int_equal(symlink(PYTHON, python), 0);
+	submit(more);
+	assert_int_equal(try_prepare(), -EACCES); /* t.dir is 0700 */
+	assert_non_null(strstr(t.err.message, python));
+	assert_int_equal(stat_of(RUN_DIR_LAUNCH).st_mode, 0);
+	assert_int_equal(chmod(t.dir, 0755), 0);
+	prepare();
+	assert_string_equal(t.launch.argv[0], python);
+	assert_env("AZUREML_RUN_ID", "e_1_0");
+}
+
 /* ---- work/ ---- */
 
 static void the_folder_is_laid_out(void **state)
@@ -470,6 +681,13 @@ int main(void)
 		TEST(the_requests_variables_win_over_activation),
 		TEST(a_clean_environment_has_what_a_login_gives),
 		TEST(an_empty_environment_is_not_the_daemons),
+		TEST(a_slot_wins_over_whatever_the_script_asked_for),
+		TEST(bounds_and_limits_go_into_launch),
+		TEST(work_and_log_are_the_users_and_the_rest_is_roots),
+		TEST(the_second_attempt_is_like_the_first),
+		TEST(setuid_and_setgid_never_survive),
+		TEST(a_clean_environment_is_the_users),
+		TEST(the_interpreter_is_looked_for_as_the_user),
 		TEST(the_folder_is_laid_out),
 		TEST(what_an_earlier_attempt_left_is_gone),
 		TEST(want_of_descriptors_is_told_as_such),
@@ -480,5 +698,9 @@ int main(void)
 		TEST(a_folder_that_is_gone_is_an_error),
 	};
 
+	const char *build = getenv("AMLAGENT_BUILD_DIR");
+	_cleanup_(freep) char *helper = mem_printf("%s/" USER_HELPER, build ? build : ".");
+
+	user_helper_use(helper);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ static void patch(const char *run_id, const char *key, const char *value, const 
 
 	if (key)
 		pairs_set(&tags, key, value);
-	run_manager_patch(f.manager, run_id, &tags, display_name, answered, answer);
+	run_manager_patch(f.manager, run_id, &tags, display_name, NULL, answered, answer);
 	pairs_release(&tags);
 	until(&f, answer->count);
 }
@@ -124,7 +124,7 @@ static void a_run_whose_id_begins_anothers_is_itself(void **state)
 	fixture_start(&f);
 	fake_executor_will_find(f.fake, first, EXECUTOR_LIVES);
 	assert_int_equal(run_manager_recover(f.manager, NULL), 2);
-	assert_int_equal(run_manager_resolve(f.manager, first, &found), 0);
+	assert_int_equal(run_manager_resolve(f.manager, NULL, first, &found), 0);
 	assert_string_equal(found, first);
 	assert_state(&f, longer, RUN_QUEUED);
 	answer_release(&answer);

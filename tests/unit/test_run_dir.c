@@ -82,6 +82,116 @@ static void launch_without_environment(void **state)
 	assert_null(again.cgroup);
 }
 
+/* ---- the command of another user ---- */
+
+static void format_launch_as(struct strbuf *to)
+{
+	static char *argv[] = { "/bin/true", NULL };
+	gid_t groups[] = { 100, 27 };
+	struct identity as = { .uid = 1001, .gid = 100, .groups = groups, .group_count = 2 };
+	struct run_launch launch = {
+		.argv = argv,
+		.cwd = "w",
+		.memory_max = 5,
+		.pids_max = 6,
+		.cpu_weight = 7,
+		.as = &as,
+	};
+
+	assert_int_equal(run_limits_parse("core=0:9 nofile=1:2", &launch.limits), 0);
+	run_launch_format(&launch, to);
+}
+
+static void launch_as_a_user_is_read_back(void **state)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT, limits = STRBUF_INIT;
+	_cleanup_(run_launch_release) struct run_launch again = { 0 };
+
+	(void)state;
+	format_launch_as(&text);
+	assert_int_equal(parse_launch(text.data, text.size, &again), 0);
+	assert_int_equal(again.as->uid, 1001);
+	assert_int_equal(again.as->gid, 100);
+	assert_int_equal(again.as->group_count, 2);
+	assert_int_equal(again.as->groups[1], 27);
+	assert_int_equal(again.memory_max, 5);
+	assert_int_equal(again.pids_max, 6);
+	assert_int_equal(again.cpu_weight, 7);
+	run_limits_format(&again.limits, &limits);
+	assert_string_equal(limits.data, "core=0:9 nofile=1:2");
+}
+
+/* take_format() and what follows from it, as in the builds that knew no user: one supervisor of such
+ * a build must not take what it would run as root. */
+static int would_be_taken_before_there_were_users(const char *data, size_t size)
+{
+	const char *end = memchr(data, '\0', size);
+	long long format;
+
+	if (!end || strncmp(data, "format=", 7) != 0)
+		return -EBADMSG;
+	format = strtoll(data + 7, NULL, 10);
+	if (format < 1)
+		return -EBADMSG;
+	return format > 1 ? -EPROTONOSUPPORT : 0;
+}
+
+static void an_older_supervisor_refuses_another_users_command(void **state)
+{
+	static char *argv[] = { "/bin/true", NULL };
+	struct run_launch own = { .argv = argv, .cwd = "w", .memory_max = 5 };
+	_cleanup_(strbuf_release) struct strbuf theirs = STRBUF_INIT, ours = STRBUF_INIT;
+
+	(void)state;
+	format_launch_as(&theirs);
+	assert_int_equal(
+		would_be_taken_before_there_were_users(theirs.data, theirs.size), -EPROTONOSUPPORT);
+	run_launch_format(&own, &ours);
+	assert_int_equal(would_be_taken_before_there_were_users(ours.data, ours.size), 0);
+}
+
+/* Whatever writes one wrongly: it is not taken for a command of the supervisor's own user. */
+static void user_and_format_belong_together(void **state)
+{
+	static const struct {
+		const char *data;
+		size_t size;
+	} bad[] = {
+		{ BYTES("format=1\0cwd=w\0arg=x\0user=1001:100:100\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0User=1001:100:\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=1001\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=ana:ana:\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=-1:100:\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=4294967295:100:\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=1:1:\0user=x\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=1:1:\0limits=x\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=1:1:\0memory_max=-1\0") },
+		{ BYTES("format=2\0cwd=w\0arg=x\0user=1:1:\0cpu_weight=10001\0") },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct run_launch launch = { .limit_us = 5 };
+
+		assert_int_equal(parse_launch(bad[i].data, bad[i].size, &launch), -EBADMSG);
+		assert_int_equal(launch.limit_us, 5);
+	}
+}
+
+static void the_last_user_counts_and_nothing_leaks(void **state)
+{
+	_cleanup_(run_launch_release) struct run_launch launch = { 0 };
+
+	(void)state;
+	assert_int_equal(
+		parse_launch(BYTES("format=2\0user=1:1:1,2\0user=3:4:4\0cwd=w\0arg=x\0"), &launch),
+		0);
+	assert_int_equal(launch.as->uid, 3);
+	assert_int_equal(launch.as->group_count, 1);
+}
+
 static void launch_of_a_hundred_thousand_entries(void **state)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
@@ -194,8 +304,8 @@ static void what_a_newer_build_wrote_is_told_apart(void **state)
 		const char *data;
 		size_t size;
 	} newer[] = {
-		{ BYTES("format=2\0") },
-		{ BYTES("format=2\0why=1\0supervisor_pid=1\0cwd=w\0arg=x\0end=\0") },
+		{ BYTES("format=3\0") },
+		{ BYTES("format=3\0why=1\0supervisor_pid=1\0user=1:1:\0cwd=w\0arg=x\0end=\0") },
 		{ BYTES("format=9223372036854775807\0{}") },
 	};
 
@@ -335,7 +445,7 @@ static void a_stop_needs_a_reason_that_exists(void **state)
 static void exit_is_read_back(void **state)
 {
 	const struct run_exit exit = { RUN_STOP_SHUTDOWN, -1, 64, 2, true, INT_MAX, 1, 2, 3, 4, 5,
-		6, 7, INT64_MAX, true, 8, 9 };
+		6, 7, INT64_MAX, true, 8, 9, "memory pids cpu" };
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	struct run_exit again;
 
@@ -362,6 +472,7 @@ static void exit_is_read_back(void **state)
 	assert_true(again.peak_of_all);
 	assert_int_equal(again.oom_kills, 8);
 	assert_int_equal(again.disk_free_bytes, 9);
+	assert_string_equal(again.unenforced, "memory pids cpu");
 }
 
 static void an_exit_status_is_not_invented(void **state)
@@ -376,6 +487,11 @@ static void an_exit_status_is_not_invented(void **state)
 	assert_int_equal(exit.oom_kills, -1);
 	assert_int_equal(exit.disk_free_bytes, -1);
 	assert_false(exit.peak_of_all);
+	assert_string_equal(exit.unenforced, "");
+	assert_int_equal(parse_exit(BYTES("format=1\0unenforced=0123456789012345678901234567890123"
+					  "456789012345678901234567890123\0end=\0"),
+				 &exit),
+		-EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0exit_code=0\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0end=\0exit_code=0\0"), &exit), -EBADMSG);
 	assert_int_equal(parse_exit(BYTES("format=1\0exit_code=256\0end=\0"), &exit), -EBADMSG);
@@ -393,6 +509,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(launch_is_read_back),
 		cmocka_unit_test(launch_without_environment),
+		cmocka_unit_test(launch_as_a_user_is_read_back),
+		cmocka_unit_test(an_older_supervisor_refuses_another_users_command),
+		cmocka_unit_test(user_and_format_belong_together),
+		cmocka_unit_test(the_last_user_counts_and_nothing_leaks),
 		cmocka_unit_test(launch_of_a_hundred_thousand_entries),
 		cmocka_unit_test(launch_needs_a_command_and_a_directory),
 		cmocka_unit_test(the_last_one_counts_and_nothing_leaks),

@@ -4,6 +4,7 @@
 
 #include "common/mem.h"
 #include "common/run_request.h"
+#include "common/strbuf.h"
 #include "runs/prepare.h"
 
 static int parse(const char *text, struct run_request *request, struct error *err)
@@ -28,6 +29,8 @@ static void defaults_are_filled_in(void **state)
 	assert_int_equal(request.max_run_duration_seconds, RUN_DURATION_DEFAULT);
 	assert_int_equal(request.cpus, 1);
 	assert_null(request.submit_environment);
+	assert_false(request.share || request.hold);
+	assert_int_equal(request.after_count, 0);
 }
 
 static void the_definition_parses_back_to_itself_without_the_environment(void **state)
@@ -38,6 +41,8 @@ static void the_definition_parses_back_to_itself_without_the_environment(void **
 		"\"environment\":{\"name\":\"n\",\"environment_variables\":{\"A\":\"=b=\"},\"python\":"
 		"{\"user_managed_dependencies\":true,\"interpreter_path\":\"/p\"}},"
 		"\"resources\":{\"cpus\":2,\"gpus\":1,\"memory_bytes\":1024},\"priority\":-3,"
+		"\"share\":true,\"hold\":true,\"after\":[{\"run_id\":\"a_1\",\"condition\":\"afterany\"},"
+		"{\"run_id\":\"latest\"}],"
 		"\"tags\":{\"t\":\"v\"},\"properties\":{\"p\":\"q\"},"
 		"\"submit_environment\":{\"SECRET\":\"xyzzy\"}}";
 	_cleanup_(run_request_release) struct run_request first = { 0 }, second = { 0 };
@@ -48,6 +53,12 @@ static void the_definition_parses_back_to_itself_without_the_environment(void **
 	assert_int_equal(parse(text, &first, NULL), 0);
 	assert_string_equal(first.submit_environment[0], "SECRET=xyzzy");
 	assert_int_equal(first.max_run_duration_seconds, 0);
+	assert_true(first.share && first.hold);
+	assert_int_equal(first.after_count, 2);
+	assert_string_equal(first.after[0].run_id, "a_1");
+	assert_true(first.after[0].any);
+	assert_string_equal(first.after[1].run_id, "latest");
+	assert_false(first.after[1].any);
 	one = run_request_definition(&first);
 	before = json_print(one);
 	assert_null(strstr(before, "xyzzy"));
@@ -79,6 +90,21 @@ static void bad_requests_name_the_field(void **state)
 		{ ",\"script\":\"a\",\"environment\":{\"python\":{\"user_managed_dependencies\":false}}",
 			"environment.python.user_managed_dependencies" },
 		{ ",\"script\":\"a\",\"source_dir\":\"x\"", "source_dir" },
+		{ ",\"script\":\"a\",\"share\":1", "share" },
+		{ ",\"script\":\"a\",\"hold\":\"yes\"", "hold" },
+		{ ",\"script\":\"a\",\"after\":\"x\"", "after" },
+		{ ",\"script\":\"a\",\"after\":{\"run_id\":\"x\"}", "after" },
+		{ ",\"script\":\"a\",\"after\":[\"x\"]", "after[0]" },
+		{ ",\"script\":\"a\",\"after\":[{}]", "after[0].run_id" },
+		{ ",\"script\":\"a\",\"after\":[{\"run_id\":\"\"}]", "after[0].run_id" },
+		{ ",\"script\":\"a\",\"after\":[{\"run_id\":\"x\"},{\"run_id\":7}]",
+			"after[1].run_id" },
+		{ ",\"script\":\"a\",\"after\":[{\"run_id\":\"x\",\"condition\":\"ok\"}]",
+			"after[0].condition" },
+		{ ",\"script\":\"a\",\"after\":[{\"run_id\":\"x\",\"condition\":false}]",
+			"after[0].condition" },
+		{ ",\"script\":\"a\",\"after\":[{\"run_id\":\"x\",\"when\":\"now\"}]",
+			"after[0].when" },
 	};
 
 	(void)state;
@@ -90,6 +116,25 @@ static void bad_requests_name_the_field(void **state)
 
 		assert_int_equal(parse(text, &request, &err), -EINVAL);
 		assert_string_equal(err.target, faults[i].target);
+	}
+}
+
+static void a_run_follows_so_many_others_and_no_more(void **state)
+{
+	(void)state;
+	for (size_t count = RUN_AFTER_MAX; count <= RUN_AFTER_MAX + 1; count++) {
+		_cleanup_(run_request_release) struct run_request request = { 0 };
+		_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+		struct error err = ERROR_INIT;
+		bool fits = count == RUN_AFTER_MAX;
+
+		strbuf_adds(&text, "{\"source_directory\":\"/s\",\"script\":\"a\",\"after\":[");
+		for (size_t i = 0; i < count; i++)
+			strbuf_addf(&text, "%s{\"run_id\":\"r%zu\"}", i ? "," : "", i);
+		strbuf_adds(&text, "]}");
+		assert_int_equal(parse(text.data, &request, &err), fits ? 0 : -EINVAL);
+		assert_string_equal(err.target, fits ? "" : "after");
+		assert_int_equal(request.after_count, fits ? RUN_AFTER_MAX : 0);
 	}
 }
 
@@ -174,6 +219,7 @@ int main(void)
 		cmocka_unit_test(defaults_are_filled_in),
 		cmocka_unit_test(the_definition_parses_back_to_itself_without_the_environment),
 		cmocka_unit_test(bad_requests_name_the_field),
+		cmocka_unit_test(a_run_follows_so_many_others_and_no_more),
 		cmocka_unit_test(arguments_that_linux_would_not_take_are_refused),
 		cmocka_unit_test(names_are_made_valid),
 		cmocka_unit_test(durations_and_sizes),

@@ -429,7 +429,7 @@ static int take_as_nobody(struct fixture *f)
 		return 1;
 	if (store_open(blobs, &store) < 0)
 		return 2;
-	r = snapshot_take(store, blobs, f->source, &f->limits, &f->snapshot, &f->err);
+	r = take_from(f, store, blobs);
 	store_close(store);
 	if (r != -EACCES || !strstr(f->err.message, "list it in .amlignore"))
 		return 3;

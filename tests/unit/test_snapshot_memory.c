@@ -232,7 +232,11 @@ static void *take_many(void *data)
 	for (int i = 0; i < TAKES; i++) {
 		struct snapshot snapshot = { 0 };
 
-		if (snapshot_take(f->store, f->index, f->source, &f->limits, &snapshot, NULL) < 0 ||
+		_cleanup_(source_close) struct source source = SOURCE_INIT;
+
+		if (source_open(NULL, f->source, &source, NULL) < 0 ||
+			snapshot_take(f->store, f->index, &source, &f->limits, &snapshot, NULL) <
+				0 ||
 			snapshot.files != f->snapshot.files)
 			wrong++;
 		snapshot_release(&snapshot);

@@ -18,6 +18,7 @@
 
 #include "test.h"
 
+#include "common/cgroup.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
@@ -100,9 +101,15 @@ static void turn_until(const bool *what)
 		uv_run(&loop, UV_RUN_ONCE);
 }
 
+static void make_executor_below(const char *path, const char *cgroup_parent)
+{
+	assert_int_equal(
+		supervisor_executor_new(&loop, path, cgroup_parent, &events, &executor), 0);
+}
+
 static void make_executor(const char *path)
 {
-	assert_int_equal(supervisor_executor_new(&loop, path, &events, &executor), 0);
+	make_executor_below(path, NULL);
 }
 
 static void free_executor(void)
@@ -435,6 +442,85 @@ static void what_cannot_be_started_is_told_at_once(void **state)
 	assert_int_equal(start(run), 0);
 	turn_until(&run->ended);
 	assert_int_equal(run->exit.exit_code, 0);
+}
+
+/* A cgroup with one for supervisors; NULL where none can be made. malloc'ed. */
+static char *make_place(void)
+{
+	_cleanup_(freep) char *parent = NULL;
+	_cleanup_(freep) char *place = NULL;
+	_cleanup_(freep) char *supervisors = NULL;
+
+	if (cgroup_find_parent(CGROUP_PARENT_AUTO, &parent) < 0 || !parent)
+		return NULL;
+	place = mem_printf("%s/test-executor-%d", parent, (int)getpid());
+	supervisors = path_join(place, CGROUP_SUPERVISORS_NAME);
+	assert_int_equal(mkdir(place, 0755), 0);
+	assert_int_equal(mkdir(supervisors, 0755), 0);
+	return TAKE(place);
+}
+
+static char *cgroup_of(pid_t pid)
+{
+	_cleanup_(freep) char *path = mem_printf("/proc/%d/cgroup", (int)pid);
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	assert_int_equal(file_read(AT_FDCWD, path, 1 << 20, &text), 0);
+	return strbuf_steal(&text);
+}
+
+/* It is there from its first instant, with its lock, alone with its own files, and ends as usual. */
+static void a_supervisor_is_put_where_supervisors_are(void **state)
+{
+	_cleanup_(freep) char *place = make_place();
+	_cleanup_(free_runp) struct told *run = make_script("sleep 40");
+	_cleanup_(freep) char *cgroup = NULL;
+	_cleanup_(freep) char *fds = NULL;
+	struct run_status status;
+	_cleanup_(closedirp) DIR *dir = NULL;
+	int files = 0;
+
+	(void)state;
+	if (!place)
+		skip();
+	free_executor();
+	make_executor_below(getenv("AMLAGENT_SUPERVISOR"), place);
+	assert_int_equal(start(run), 0);
+	turn_until(&run->started);
+	read_status(run, &status);
+	cgroup = cgroup_of((pid_t)status.supervisor_pid);
+	assert_non_null(strstr(cgroup, "/" CGROUP_SUPERVISORS_NAME "\n"));
+	fds = mem_printf("/proc/%d/fd", (int)status.supervisor_pid);
+	dir = opendir(fds);
+	while (readdir(dir))
+		files++;
+	/* ".", "..", 0 to 2, the lock, and what it has opened itself: none of ours. */
+	assert_in_range(files, 6, 20);
+	assert_int_equal(stop(run, 0), 0);
+	turn_until(&run->ended);
+	assert_int_equal(run->exit.stopped, RUN_STOP_CANCEL);
+	assert_int_equal(cgroup_remove(place), 0);
+	run_status_release(&status);
+}
+
+static void a_supervisor_that_cannot_be_executed_there_is_told_of(void **state)
+{
+	_cleanup_(freep) char *place = make_place();
+	_cleanup_(free_runp) struct told *run = make_script("exit 3");
+
+	(void)state;
+	if (!place)
+		skip();
+	free_executor();
+	make_executor_below("/no/such/supervisor", place);
+	assert_int_equal(start(run), -ENOENT);
+	free_executor();
+	/* Where the cgroup has gone it is started without. */
+	assert_int_equal(cgroup_remove(place), 0);
+	make_executor_below(getenv("AMLAGENT_SUPERVISOR"), place);
+	assert_int_equal(start(run), 0);
+	turn_until(&run->ended);
+	assert_int_equal(run->exit.exit_code, 3);
 }
 
 static void a_supervisor_that_cannot_begin_leaves_its_reason(void **state)
@@ -782,6 +868,8 @@ int main(void)
 		TEST(a_stop_at_once_is_not_lost),
 		TEST(a_command_that_cannot_be_executed_never_started),
 		TEST(what_cannot_be_started_is_told_at_once),
+		TEST(a_supervisor_is_put_where_supervisors_are),
+		TEST(a_supervisor_that_cannot_be_executed_there_is_told_of),
 		TEST(a_supervisor_that_cannot_begin_leaves_its_reason),
 		TEST(why_it_did_not_begin_is_told),
 		TEST(what_was_run_before_is_not_run_again),

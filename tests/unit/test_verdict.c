@@ -341,6 +341,62 @@ static void the_lines_below_are_the_end_of_the_log(void **state)
 
 /* ---- warnings ---- */
 
+static void what_was_not_enforced_is_told_of_any_end(void **state)
+{
+	static const struct {
+		const char *unenforced;
+		int64_t memory;
+		const char *warnings[4];
+	} cases[] = {
+		{ "", 5, { NULL } },
+		{ "memory", (int64_t)2 << 30,
+			{ "its memory limit of 2.0 GiB was not enforced: no cgroup with a memory "
+			  "controller here; see amlctl doctor" } },
+		{ "memory", 0,
+			{ "its memory limit was not enforced: no cgroup with a memory controller here; "
+			  "see amlctl doctor" } },
+		{ "pids cpu", 1,
+			{ "the limit of its processes (max_processes_per_run) was not enforced: no cgroup "
+			  "with a pids controller here; see amlctl doctor",
+				"its share of the CPUs was not enforced: no cgroup with a cpu controller "
+				"here; see amlctl doctor" } },
+		/* Of another build's words nothing is said. */
+		{ "memoryx io  emory", 0, { NULL } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
+		for (int code = 0; code < 2; code++) {
+			struct run_exit exit = { .exit_code = code, UNKNOWN };
+			struct verdict_facts facts = { .exit = &exit,
+				.memory_bytes = cases[i].memory };
+			struct verdict verdict;
+			size_t n = 0;
+
+			strcpy(exit.unenforced, cases[i].unenforced);
+			verdict_of(&facts, &verdict);
+			for (; cases[i].warnings[n]; n++)
+				assert_string_equal(verdict.warnings[n], cases[i].warnings[n]);
+			assert_int_equal(strv_length(verdict.warnings), n);
+			verdict_release(&verdict);
+		}
+}
+
+static void limits_of_the_user_are_named(void **state)
+{
+	struct run_exit exit = { .exit_code = -1, .exec_errno = EUSERS, UNKNOWN };
+	struct verdict_facts facts = { .exit = &exit, .program = "/usr/bin/python3" };
+	struct verdict verdict;
+
+	(void)state;
+	verdict_of(&facts, &verdict);
+	assert_int_equal(verdict.cause, RUN_CAUSE_SETUP_ERROR);
+	assert_string_equal(verdict.message,
+		"cannot execute /usr/bin/python3: the limits of its user leave no room for it; look at "
+		"processes (ulimit -u) and address space (ulimit -v) where it was submitted");
+	verdict_release(&verdict);
+}
+
 static void a_good_end_warns_of_what_was_not_good(void **state)
 {
 	static const struct {
@@ -385,6 +441,8 @@ int main(void)
 		cmocka_unit_test(a_lost_run_says_when_it_was_last_seen_and_invents_no_status),
 		cmocka_unit_test(the_sentence_stays_short_and_one_line_whatever_the_log_says),
 		cmocka_unit_test(the_lines_below_are_the_end_of_the_log),
+		cmocka_unit_test(what_was_not_enforced_is_told_of_any_end),
+		cmocka_unit_test(limits_of_the_user_are_named),
 		cmocka_unit_test(a_good_end_warns_of_what_was_not_good),
 	};
 

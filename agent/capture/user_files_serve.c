@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * user_files_serve - amlagent-user-helper IDENTITY files: the user's side; see user_files.h
+ *
+ * One request after the other until the socket is closed. It is the user already: whatever it is asked
+ * for, it can do no more than he can.
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "capture/collect_list.h"
+#include "capture/folder.h"
+#include "capture/user_files.h"
+#include "capture/user_files_wire.h"
+#include "capture/walk_text.h"
+#include "common/fd_pass.h"
+#include "common/file.h"
+#include "common/mem.h"
+
+#define FOR_EVER (-1)
+
+struct server {
+	int root_fd;
+	struct folder_cursor cursor;
+};
+
+struct answer {
+	struct strbuf data;
+	int fd;
+};
+
+static int add_error(struct answer *answer, int r, const struct error *err)
+{
+	strbuf_add(&answer->data, err->target, strlen(err->target) + 1);
+	strbuf_add(&answer->data, err->message, strlen(err->message) + 1);
+	return r;
+}
+
+static int check_size(struct answer *answer, size_t max)
+{
+	if (answer->data.size <= max)
+		return 0;
+	strbuf_clear(&answer->data);
+	return -EFBIG;
+}
+
+static int set_root(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	_cleanup_(closep) int fd = open(request->data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(freep) char *real = NULL;
+	struct user_files_root root;
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	real = realpath(request->data, NULL);
+	memset(&root, 0, sizeof(root));
+	root.device = st.st_dev;
+	root.inode = st.st_ino;
+	strbuf_add(&answer->data, &root, sizeof(root));
+	strbuf_adds(&answer->data, real ? real : request->data);
+	folder_cursor_release(&server->cursor);
+	fd_close(server->root_fd);
+	server->root_fd = TAKE_FD(fd);
+	server->cursor = (struct folder_cursor)FOLDER_CURSOR_INIT(server->root_fd);
+	return 0;
+}
+
+static int look(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	struct stat st;
+	uint32_t mode;
+
+	if (fstatat(server->root_fd, request->data, &st, 0) < 0)
+		return -errno;
+	mode = st.st_mode;
+	strbuf_add(&answer->data, &mode, sizeof(mode));
+	return 0;
+}
+
+static int walk(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	_cleanup_(walk_release) struct walk result = { 0 };
+	struct user_files_walk wanted;
+	struct walk_options options;
+	struct error err = ERROR_INIT;
+	int r;
+
+	if (request->size != sizeof(wanted))
+		return -EINVAL;
+	memcpy(&wanted, request->data, sizeof(wanted));
+	options =
+		(struct walk_options){ wanted.entries_max, wanted.skip_device, wanted.skip_inode };
+	r = walk_run(server->root_fd, &options, &result, &err);
+	if (r < 0)
+		return add_error(answer, r, &err);
+	walk_text_format(&result, &answer->data);
+	return check_size(answer, WALK_TEXT_MAX);
+}
+
+/* Names what the daemon has been told of: what is no regular file by now is not opened. */
+static int open_file(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	const char *name;
+	struct stat st;
+	int dirfd;
+
+	if (!path_is_inside(request->data))
+		return -EINVAL;
+	dirfd = folder_cursor_parent(&server->cursor, request->data, &name);
+	if (dirfd < 0)
+		return dirfd;
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (!S_ISREG(st.st_mode))
+		return S_ISLNK(st.st_mode) ? -ELOOP : -ENXIO;
+	answer->fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (answer->fd < 0 || fstat(answer->fd, &st) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode))
+		return 0;
+	answer->fd = fd_close(answer->fd); /* something else stands there by now */
+	return -ENXIO;
+}
+
+static int list(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	_cleanup_(collect_list_release) struct collect_list result = { 0 };
+	struct user_files_list wanted;
+	struct error err = ERROR_INIT;
+	int r;
+
+	if (request->size != sizeof(wanted))
+		return -EINVAL;
+	memcpy(&wanted, request->data, sizeof(wanted));
+	r = collect_list_make(server->root_fd, wanted.live, &result, &err);
+	if (r < 0)
+		return add_error(answer, r, &err);
+	collect_list_format(&result, &answer->data);
+	return check_size(answer, COLLECT_LIST_TEXT_MAX);
+}
+
+static int (*const operations[USER_FILES_OP_COUNT])(
+	struct server *server, const struct strbuf *request, struct answer *answer) = {
+	[USER_FILES_ROOT] = set_root,
+	[USER_FILES_LOOK] = look,
+	[USER_FILES_WALK] = walk,
+	[USER_FILES_OPEN] = open_file,
+	[USER_FILES_LIST] = list,
+};
+
+static int receive(uint32_t *ret_op, struct strbuf *ret)
+{
+	struct user_files_request request;
+	int r = fd_pass_receive(STDIN_FILENO, &request, sizeof(request), NULL, FOR_EVER);
+
+	if (r < 0)
+		return r;
+	if (request.op >= USER_FILES_OP_COUNT || request.size > USER_FILES_PATH_MAX)
+		return -EBADMSG;
+	r = fd_pass_receive(
+		STDIN_FILENO, strbuf_reserve(ret, request.size), request.size, NULL, FOR_EVER);
+	ret->size = request.size;
+	ret->data[request.size] = '\0';
+	*ret_op = request.op;
+	return r;
+}
+
+static int reply(int error, struct answer *answer)
+{
+	const struct user_files_reply head = { error, (uint32_t)answer->data.size };
+	int r = fd_pass_send(STDIN_FILENO, &head, sizeof(head), answer->fd, FOR_EVER);
+
+	return r < 0 ? r
+		     : fd_pass_send(STDIN_FILENO, answer->data.data, answer->data.size, -EBADF,
+			       FOR_EVER);
+}
+
+static int serve_one(struct server *server)
+{
+	_cleanup_(strbuf_release) struct strbuf request = STRBUF_INIT;
+	struct answer answer = { .fd = -EBADF };
+	uint32_t op;
+	int error, r = receive(&op, &request);
+
+	if (r < 0)
+		return r;
+	error = server->root_fd < 0 && op != USER_FILES_ROOT
+			? -EINVAL
+			: operations[op](server, &request, &answer);
+	r = reply(error, &answer);
+	fd_close(answer.fd);
+	strbuf_release(&answer.data);
+	return r;
+}
+
+int user_files_main(void)
+{
+	struct server server = { .root_fd = -EBADF, .cursor = FOLDER_CURSOR_INIT(-EBADF) };
+
+	while (serve_one(&server) >= 0)
+		;
+	folder_cursor_release(&server.cursor);
+	fd_close(server.root_fd);
+	return 0;
+}

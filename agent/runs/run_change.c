@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* run_change - tags, names, artifacts; and a run is deleted; see run_manager.h */
+#include <string.h>
+
+#include "common/file.h"
+#include "common/mem.h"
+#include "runs/run_live.h"
+#include "runs/run_reply.h"
+
+static void patched(void *data, int result)
+{
+	struct reply *reply = data;
+	struct run_live *run = run_live_find(reply->manager, reply->run_id);
+
+	for (size_t i = 0; result >= 0 && run && i < reply->tags.count; i++) {
+		const struct pair *tag = &reply->tags.items[i];
+
+		if (tag->value)
+			pairs_set(&run->record.tags, tag->key, tag->value);
+		else
+			pairs_remove(&run->record.tags, tag->key);
+	}
+	if (result >= 0 && run && reply->display_name)
+		mem_replace(&run->record.display_name,
+			reply->display_name[0] ? reply->display_name : NULL);
+	if (result >= 0 && run && reply->has_shared)
+		run->record.shared = reply->shared;
+	reply_send(reply, result);
+}
+
+void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
+	const char *display_name, const bool *shared, run_manager_done done, void *data)
+{
+	struct reply *reply = reply_new(manager, run_id, done, data);
+
+	pairs_copy(tags, &reply->tags);
+	reply->display_name = mem_strdup(display_name);
+	reply->has_shared = shared;
+	reply->shared = shared && *shared;
+	history_patch(manager->options.history, run_id, &reply->tags, display_name, shared, patched,
+		reply);
+}
+
+static void delete_on_thread(struct work *work)
+{
+	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
+}
+
+static void delete_done(struct work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+	struct error none = ERROR_INIT;
+
+	reply_fail(reply, &none);
+}
+
+static void deleted(void *data, int result)
+{
+	struct reply *reply = data;
+	struct error err = ERROR_INIT;
+
+	if (result < 0) {
+		no_such_run(reply->run_id, result, &err);
+		reply_fail(reply, &err);
+		return;
+	}
+	work_queue(reply->manager->options.loop, &reply->work, delete_on_thread, delete_done);
+}
+
+static void strip_on_thread(struct work *work)
+{
+	(void)finish_clean_up(container_of(work, struct reply, work)->dir, true);
+}
+
+static void stripped(struct work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+
+	history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
+}
+
+void run_manager_delete(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
+{
+	struct error err = ERROR_INIT;
+	struct reply *reply;
+
+	if (run_live_find(manager, run_id)) {
+		error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+		done(data, NULL, &err);
+		return;
+	}
+	reply = reply_new(manager, run_id, done, data);
+	reply->dir = path_join(manager->runs_dir, run_id);
+	/* Without `launch` a folder that is in no history is known to be nobody's: a crash after
+	 * the record has gone leaves one that the next daemon removes. */
+	work_queue(manager->options.loop, &reply->work, strip_on_thread, stripped);
+}
+
+static void artifacts_put(void *data, int result)
+{
+	reply_send(data, result);
+}
+
+void run_manager_put_artifacts(struct run_manager *manager, const char *run_id,
+	const struct artifacts *artifacts, run_manager_done done, void *data)
+{
+	history_put_artifacts(manager->options.history, run_id, artifacts, artifacts_put,
+		reply_new(manager, run_id, done, data));
+}

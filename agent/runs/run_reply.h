@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * run_reply - a call about a run that is answered later (private to the run_*.c files)
+ *
+ * Ends with reply_send(): the record as it is then, or the error; or with reply_fail(), or with
+ * reply_free() by one who has told himself. The manager is not freed before that.
+ */
+#pragma once
+
+#include "runs/run_manager.h"
+#include "runs/work.h"
+
+struct reply {
+	struct run_manager *manager;
+	char *run_id;
+	run_manager_done done;
+	void *data;
+	struct run_waiter waiter; /* cancel: until it is over */
+	/* patch */
+	struct pairs tags;
+	char *display_name;
+	bool has_shared, shared;
+	char *held_by;    /* hold, release: who held it before; NULL: nobody */
+	struct work work; /* delete: the folder */
+	char *dir;
+};
+
+struct reply *reply_new(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);
+void reply_free(struct reply *reply);
+void reply_fail(struct reply *reply, const struct error *err);
+/* result negative: it could not be read or written. */
+void reply_send(struct reply *reply, int result);
+
+/* -ENOENT: there is none; another: the history's fault. Returns r. */
+int no_such_run(const char *run_id, int r, struct error *err);
+/* It is in no table: told at once that it has ended, or that there is none. */
+void reply_of_ended(
+	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);

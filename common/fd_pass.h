@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fd_pass - bytes, and at most one descriptor, over a Unix stream socket, with a time limit
+ *
+ * Errors: 0 or a negative errno: -ETIMEDOUT nothing moved for that long, -ECONNRESET the other side
+ * has gone in the middle. Threads: one at a time for one socket. No heap.
+ */
+#pragma once
+
+#include <stddef.h>
+
+/* All of it. fd: goes along with the first byte; negative: none. */
+int fd_pass_send(int socket, const void *data, size_t size, int fd, int timeout_ms);
+
+/* All of size. *ret_fd (NULL: none is expected, and one that comes is closed): close-on-exec, the
+ * caller's; -EBADF when none came. */
+int fd_pass_receive(int socket, void *data, size_t size, int *ret_fd, int timeout_ms);
