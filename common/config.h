@@ -40,7 +40,7 @@ struct config {
 	/* The socket. Per user; 0: no limit. */
 	int64_t max_connections_per_user;
 	int64_t max_requests_per_second_per_user;
-	int64_t request_timeout_seconds; /* from the first byte of a request to its headers' end */
+	int64_t request_timeout_seconds; /* for the headers of a request to come */
 	/* Groups of the machine, by name; "": none. */
 	char admin_group[CONFIG_TEXT_SIZE];      /* its members see and change all runs */
 	char users_group[CONFIG_TEXT_SIZE];      /* only its members (and admins) are served */

@@ -412,14 +412,16 @@ int json_read_strv(const struct json *value, const char *path, void *to, struct 
 		return json_type_error(value, path, "a list", err);
 	list = mem_alloc((json_size(value) + 1) * sizeof(*list));
 	for (const struct json *m = json_first(value); m; m = json_next(m), n++) {
-		_cleanup_(freep) char *full = mem_printf("%s[%zu]", path, n);
+		_cleanup_(freep) char *full = NULL;
 
-		if (json_is_string(m))
+		if (json_is_string(m)) {
 			list[n] = mem_strdup(json_string(m));
-		else if (json_is_number(m))
+		} else if (json_is_number(m)) {
 			list[n] = json_print(m);
-		else
+		} else {
+			full = mem_printf("%s[%zu]", path, n);
 			return json_type_error(m, full, "a string or a number", err);
+		}
 	}
 	strv_free(*(char ***)to);
 	*(char ***)to = TAKE(list);
@@ -431,7 +433,8 @@ int json_read_pairs(const struct json *value, const char *path, void *to, struct
 	if (!json_is_object(value))
 		return json_type_error(value, path, "an object", err);
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
-		_cleanup_(freep) char *full = member_path(path, json_key(m));
+		_cleanup_(freep) char *full =
+			json_is_string(m) ? NULL : member_path(path, json_key(m));
 
 		if (!json_key(m)[0])
 			return error_set(err, -EINVAL, path, "%s: a key is empty", path);
@@ -451,7 +454,8 @@ int json_read_env(const struct json *value, const char *path, void *to, struct e
 		return json_type_error(value, path, "an object", err);
 	env = mem_alloc((json_size(value) + 1) * sizeof(*env));
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
-		_cleanup_(freep) char *full = member_path(path, json_key(m));
+		_cleanup_(freep) char *full =
+			json_is_string(m) ? NULL : member_path(path, json_key(m));
 
 		if (!json_is_string(m))
 			return json_type_error(m, full, "a string", err);

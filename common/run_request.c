@@ -120,6 +120,32 @@ static int read_after(const struct json *value, const char *path, void *to, stru
 	return r;
 }
 
+static const char arguments_advice[] = "put them into a file of the source directory";
+
+int run_request_check_tags(const struct json *value, const char *path, struct error *err)
+{
+	if (!json_is_object(value))
+		return json_type_error(value, path, "an object", err);
+	if (json_size(value) > RUN_TAGS_MAX)
+		return error_set(err, -EINVAL, path, "%s: at most %d", path, RUN_TAGS_MAX);
+	return 0;
+}
+
+static int read_tags(const struct json *value, const char *path, void *to, struct error *err)
+{
+	int r = run_request_check_tags(value, path, err);
+
+	return r < 0 ? r : json_read_pairs(value, path, to, err);
+}
+
+static int read_arguments(const struct json *value, const char *path, void *to, struct error *err)
+{
+	if (json_is_array(value) && json_size(value) > RUN_ARGUMENTS_MAX)
+		return error_set(err, -E2BIG, path, "%s: %zu are too many (%u at most); %s", path,
+			json_size(value), RUN_ARGUMENTS_MAX, arguments_advice);
+	return json_read_strv(value, path, to, err);
+}
+
 /* A command in pieces is joined with spaces and goes through the shell all the same, as Azure ML
  * does it (docs/azure-ml.md): users write ["export", "X=1", "&&", "python", ...]. */
 static int read_command(const struct json *value, const char *path, void *to, struct error *err)
@@ -206,7 +232,7 @@ static const struct json_field request_fields[] = {
 	{ "display_name", json_read_string, FIELD(display_name), 0 },
 	{ "source_directory", json_read_string, FIELD(source_directory), JSON_REQUIRED },
 	{ "script", json_read_string, FIELD(script), 0 },
-	{ "arguments", json_read_strv, FIELD(arguments), 0 },
+	{ "arguments", read_arguments, FIELD(arguments), 0 },
 	{ "command", read_command, FIELD(command), 0 },
 	{ "compute_target", json_read_string, FIELD(compute_target), 0 },
 	{ "environment", read_environment, 0, 0 },
@@ -218,8 +244,8 @@ static const struct json_field request_fields[] = {
 	{ "share", json_read_bool, FIELD(share), 0 },
 	{ "hold", json_read_bool, FIELD(hold), 0 },
 	{ "after", read_after, 0, 0 },
-	{ "tags", json_read_pairs, FIELD(tags), 0 },
-	{ "properties", json_read_pairs, FIELD(properties), 0 },
+	{ "tags", read_tags, FIELD(tags), 0 },
+	{ "properties", read_tags, FIELD(properties), 0 },
 	{ "submit_environment", json_read_env, FIELD(submit_environment), 0 },
 };
 
@@ -244,7 +270,6 @@ static int check_what(const struct run_request *request, struct error *err)
 
 static int check_arguments(const struct run_request *request, struct error *err)
 {
-	static const char advice[] = "put them into a file of the source directory";
 	size_t total = request->command ? strlen(request->command) : 0;
 	size_t count = 0;
 
@@ -255,7 +280,7 @@ static int check_arguments(const struct run_request *request, struct error *err)
 		if (size > RUN_ARGUMENT_BYTES_MAX)
 			return error_set(err, -E2BIG, "arguments",
 				"arguments[%zu]: %zu bytes are more than the %u that Linux takes; %s",
-				count, size, RUN_ARGUMENT_BYTES_MAX, advice);
+				count, size, RUN_ARGUMENT_BYTES_MAX, arguments_advice);
 	}
 	if (request->command && total > RUN_ARGUMENT_BYTES_MAX)
 		return error_set(err, -E2BIG, "command", "command: longer than %u bytes; %s",
@@ -263,7 +288,7 @@ static int check_arguments(const struct run_request *request, struct error *err)
 	if (total > RUN_ARGUMENTS_BYTES_MAX || count > RUN_ARGUMENTS_MAX)
 		return error_set(err, -E2BIG, "arguments",
 			"arguments: %zu with %zu bytes are too many (%u with %u bytes at most); %s",
-			count, total, RUN_ARGUMENTS_MAX, RUN_ARGUMENTS_BYTES_MAX, advice);
+			count, total, RUN_ARGUMENTS_MAX, RUN_ARGUMENTS_BYTES_MAX, arguments_advice);
 	return 0;
 }
 
@@ -285,8 +310,6 @@ static int check_names(struct run_request *request, struct error *err)
 		return error_set(err, -EINVAL, "compute_target",
 			"compute_target: \"%.100s\" is not known here; only \"local\" is",
 			request->compute_target);
-	if (request->tags.count > RUN_TAGS_MAX || request->properties.count > RUN_TAGS_MAX)
-		return error_set(err, -EINVAL, "tags", "tags: at most %d", RUN_TAGS_MAX);
 	return 0;
 }
 

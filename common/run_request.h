@@ -65,6 +65,9 @@ struct run_request {
 };
 
 int run_request_parse(const struct json *body, struct run_request *ret, struct error *err);
+/* -EINVAL: no object, or more than RUN_TAGS_MAX. Before they are read: who sends a million of them is
+ * not to cost more than that. */
+int run_request_check_tags(const struct json *value, const char *path, struct error *err);
 void run_request_release(struct run_request *request);
 
 /* The request as understood, defaults filled in, without submit_environment. The caller frees. */

@@ -226,8 +226,10 @@ struct patch {
 
 static int read_tags(const struct json *value, const char *path, void *to, struct error *err)
 {
-	if (!json_is_object(value))
-		return json_type_error(value, path, "an object", err);
+	int r = run_request_check_tags(value, path, err);
+
+	if (r < 0)
+		return r;
 	for (const struct json *m = json_first(value); m; m = json_next(m)) {
 		if (!json_is_string(m) && !json_is_null(m))
 			return json_type_error(

@@ -198,9 +198,9 @@ static bool is_not_his(int r)
 
 static int keep_his(struct collector *collector, const struct artifact *file)
 {
-	_cleanup_(closep) int fd = user_files_open_file(collector->user, file->path);
+	struct file_stamp stamp;
+	_cleanup_(closep) int fd = user_files_open_file(collector->user, file->path, &stamp);
 	struct digest digest;
-	struct stat st;
 	uint64_t size;
 	int r;
 
@@ -210,13 +210,12 @@ static int keep_his(struct collector *collector, const struct artifact *file)
 		collect_list_leave_out(&collector->list, file->path, "its user cannot read it");
 		return 0;
 	}
-	r = fd < 0 ? fd : fstat(fd, &st) < 0 ? -errno : 0;
-	if (r >= 0)
-		r = store_batch_put_fd_max(collector->batch, fd,
-			(uint64_t)st.st_size + COLLECT_GROWTH_MAX, &digest, &size);
+	r = fd < 0 ? fd
+		   : store_batch_put_fd_max(
+			     collector->batch, fd, stamp.size + COLLECT_GROWTH_MAX, &digest, &size);
 	if (r < 0)
 		return fail(collector, r, file->path);
-	found(collector, file->path, size, &digest, modified_us(&st));
+	found(collector, file->path, size, &digest, stamp.mtime / 1000);
 	return 0;
 }
 
@@ -453,9 +452,10 @@ static int open_his(const struct collect_options *options, const char *path, int
 {
 	_cleanup_(user_files_closep) struct user_files *user = NULL;
 	int r = open_user(options->as, options->run_dir, &user, NULL);
+	struct file_stamp stamp;
 
 	if (r >= 0)
-		r = user ? user_files_open_file(user, path) : -ENOENT;
+		r = user ? user_files_open_file(user, path, &stamp) : -ENOENT;
 	if (r < 0)
 		return not_a_file(r);
 	*ret_fd = r;

@@ -28,28 +28,25 @@ struct reader {
 };
 
 /* -EAGAIN: it changed meanwhile, or is no regular file any more. */
-static int read_once(struct store_batch *batch, int fd, struct snapshot_item *item)
+static int read_once(struct reader *reader, int fd, const char *path,
+	const struct file_stamp *before, struct snapshot_item *item)
 {
-	struct file_stamp before, after;
+	struct file_stamp after;
 	struct digest digest;
-	struct stat st;
 	uint64_t size;
 	int r;
 
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	before = file_stamp_of(&st);
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(before->mode))
 		return -EAGAIN;
-	r = store_batch_put_fd_max(batch, fd, before.size, &digest, &size);
+	r = store_batch_put_fd_max(reader->batch, fd, before->size, &digest, &size);
 	if (r == -EFBIG)
 		return -EAGAIN;
 	if (r < 0)
 		return r;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	after = file_stamp_of(&st);
-	if (!file_stamp_equal(&before, &after) || size != after.size)
+	r = source_stamp(reader->source, fd, path, &after);
+	if (r < 0)
+		return r;
+	if (!file_stamp_equal(before, &after) || size != after.size)
 		return -EAGAIN;
 	item->entry->stamp = after;
 	item->digest = digest;
@@ -57,19 +54,25 @@ static int read_once(struct store_batch *batch, int fd, struct snapshot_item *it
 	return 0;
 }
 
+/* What has gone, or is something else by now, is a change too. */
+static bool is_change(int r)
+{
+	return r == -ELOOP || r == -ENXIO || r == -ENOTDIR || r == -EXDEV;
+}
+
 static int attempt(struct reader *reader, struct folder_cursor *cursor, struct snapshot_item *item,
 	const char *path)
 {
-	_cleanup_(closep) int fd = source_open_file(reader->source, cursor, path);
+	struct file_stamp before;
+	_cleanup_(closep) int fd = source_open_file(reader->source, cursor, path, &before);
+	int r;
 
 	if (fd == -ENOENT) {
 		item->state = ITEM_GONE;
 		return 0;
 	}
-	/* A link or a socket stands there now, or a folder above is none any more. */
-	if (fd == -ELOOP || fd == -ENXIO || fd == -ENOTDIR || fd == -EXDEV)
-		return -EAGAIN;
-	return fd < 0 ? fd : read_once(reader->batch, fd, item);
+	r = fd < 0 ? fd : read_once(reader, fd, path, &before, item);
+	return is_change(r) ? -EAGAIN : r;
 }
 
 static void pause_for(long ms)

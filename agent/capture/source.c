@@ -115,16 +115,34 @@ int source_look(const struct source *source, const char *path, mode_t *ret)
 	return 0;
 }
 
-int source_open_file(const struct source *source, struct folder_cursor *cursor, const char *path)
+static int stamp_ours(int fd, struct file_stamp *ret)
 {
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*ret = file_stamp_of(&st);
+	return 0;
+}
+
+int source_open_file(const struct source *source, struct folder_cursor *cursor, const char *path,
+	struct file_stamp *ret)
+{
+	_cleanup_(closep) int fd = -EBADF;
 	const char *name;
-	int dirfd, fd;
+	int dirfd, r;
 
 	if (source->user)
-		return user_files_open_file(source->user, path);
+		return user_files_open_file(source->user, path, ret);
 	dirfd = folder_cursor_parent(cursor, path, &name);
 	if (dirfd < 0)
 		return dirfd;
 	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	r = fd < 0 ? -errno : stamp_ours(fd, ret);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int source_stamp(const struct source *source, int fd, const char *path, struct file_stamp *ret)
+{
+	return source->user ? user_files_stamp(source->user, fd, path, ret) : stamp_ours(fd, ret);
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "capture/file_stamp.h"
 #include "capture/folder.h"
 #include "capture/walk.h"
 #include "common/error.h"
@@ -41,6 +42,9 @@ int source_walk(const struct source *source, const struct walk_options *options,
 /* st_mode of path below it, links followed. */
 int source_look(const struct source *source, const char *path, mode_t *ret);
 
-/* A descriptor of what is to be a regular file (ours may be of anything: ask fstat); no link is
- * followed. cursor: FOLDER_CURSOR_INIT(source->root_fd). */
-int source_open_file(const struct source *source, struct folder_cursor *cursor, const char *path);
+/* A descriptor of what is to be a regular file (ours may be of anything: its stamp says of what); no
+ * link is followed. cursor: FOLDER_CURSOR_INIT(source->root_fd). */
+int source_open_file(const struct source *source, struct folder_cursor *cursor, const char *path,
+	struct file_stamp *ret);
+/* Its stamp now; path: what it was opened by. */
+int source_stamp(const struct source *source, int fd, const char *path, struct file_stamp *ret);

@@ -4,11 +4,14 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 
 #include "capture/user_files_wire.h"
@@ -259,29 +262,73 @@ int user_files_walk(struct user_files *files, const struct walk_options *options
 	return walk_text_parse(reply.data, reply.size, ret) < 0 ? told(-EPROTO, &reply, err) : 0;
 }
 
-/* Is it what was asked for, and not a pipe that nobody writes to, or a socket? */
-static int prove(int fd)
+/* A FUSE mount is its user's alone: everybody else may not even ask what a file of it is, but what he
+ * opened can be read. No pipe and no socket is there in it: those would not seek. */
+static bool is_his_alone(int fd)
 {
-	int flags = fcntl(fd, F_GETFL);
-	struct stat st;
+	struct statfs fs;
 
-	if (flags < 0 || fstat(fd, &st) < 0)
-		return -errno;
-	return S_ISREG(st.st_mode) && (flags & O_ACCMODE) == O_RDONLY && !(flags & O_PATH)
-		       ? 0
-		       : -EPROTO;
+	return fstatfs(fd, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC &&
+	       lseek(fd, 0, SEEK_CUR) >= 0;
 }
 
-int user_files_open_file(struct user_files *files, const char *path)
+/* 1: nobody but its user is told. */
+static int see(int fd, struct file_stamp *ret)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0) {
+		*ret = file_stamp_of(&st);
+		return S_ISREG(st.st_mode) ? 0 : -EPROTO;
+	}
+	if (errno != EACCES)
+		return -errno;
+	return is_his_alone(fd) ? 1 : -EACCES;
+}
+
+static int take_stamp(const struct strbuf *reply, struct file_stamp *ret)
+{
+	if (reply->size != sizeof(*ret))
+		return -EPROTO;
+	memcpy(ret, reply->data, sizeof(*ret));
+	return S_ISREG(ret->mode) ? 0 : -EPROTO;
+}
+
+/* Is it what was asked for, and not a pipe that nobody writes to, or a socket? */
+static int prove(int fd, const struct strbuf *reply, struct file_stamp *ret)
+{
+	int flags = fcntl(fd, F_GETFL);
+	int r;
+
+	if (flags < 0)
+		return -errno;
+	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_PATH)
+		return -EPROTO;
+	r = see(fd, ret);
+	return r <= 0 ? r : take_stamp(reply, ret);
+}
+
+int user_files_open_file(struct user_files *files, const char *path, struct file_stamp *ret)
 {
 	_cleanup_(strbuf_release) struct strbuf reply = STRBUF_INIT;
 	_cleanup_(closep) int fd = -EBADF;
-	int r = ask_path(files, USER_FILES_OPEN, path, 0, &reply, &fd);
+	int r = ask_path(files, USER_FILES_OPEN, path, sizeof(*ret), &reply, &fd);
 
 	if (r < 0)
 		return r;
-	r = fd < 0 ? -EPROTO : prove(fd);
+	r = fd < 0 ? -EPROTO : prove(fd, &reply, ret);
 	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int user_files_stamp(struct user_files *files, int fd, const char *path, struct file_stamp *ret)
+{
+	_cleanup_(strbuf_release) struct strbuf reply = STRBUF_INIT;
+	int r = see(fd, ret);
+
+	if (r <= 0)
+		return r;
+	r = ask_path(files, USER_FILES_STAMP, path, sizeof(*ret), &reply, NULL);
+	return r < 0 ? r : take_stamp(&reply, ret);
 }
 
 int user_files_list(

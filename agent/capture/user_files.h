@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "capture/collect_list.h"
+#include "capture/file_stamp.h"
 #include "capture/walk.h"
 #include "common/identity.h"
 
@@ -34,8 +35,11 @@ DEFINE_CLEANUP(struct user_files *, user_files_close);
 int user_files_look(struct user_files *files, const char *path, mode_t *ret);
 int user_files_walk(struct user_files *files, const struct walk_options *options, struct walk *ret,
 	struct error *err);
-/* A descriptor of a regular file, without following a link. */
-int user_files_open_file(struct user_files *files, const char *path);
+/* A descriptor of a regular file, without following a link. The stamp is what we see of it ourselves;
+ * of a FUSE file system, which tells nobody but its user, what the user says. */
+int user_files_open_file(struct user_files *files, const char *path, struct file_stamp *ret);
+/* The same, again: of fd, which was opened by path. */
+int user_files_stamp(struct user_files *files, int fd, const char *path, struct file_stamp *ret);
 /* What a run left in its folders; collect_list.h. The root is its work/. */
 int user_files_list(
 	struct user_files *files, bool live, struct collect_list *ret, struct error *err);

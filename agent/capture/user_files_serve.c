@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "capture/collect_list.h"
+#include "capture/file_stamp.h"
 #include "capture/folder.h"
 #include "capture/user_files.h"
 #include "capture/user_files_wire.h"
@@ -99,6 +100,16 @@ static int walk(struct server *server, const struct strbuf *request, struct answ
 	return check_size(answer, WALK_TEXT_MAX);
 }
 
+static int add_stamp(struct answer *answer, const struct stat *st)
+{
+	struct file_stamp stamp;
+
+	memset(&stamp, 0, sizeof(stamp)); /* the padding too */
+	stamp = file_stamp_of(st);
+	strbuf_add(&answer->data, &stamp, sizeof(stamp));
+	return 0;
+}
+
 /* Names what the daemon has been told of: what is no regular file by now is not opened. */
 static int open_file(struct server *server, const struct strbuf *request, struct answer *answer)
 {
@@ -119,9 +130,23 @@ static int open_file(struct server *server, const struct strbuf *request, struct
 	if (answer->fd < 0 || fstat(answer->fd, &st) < 0)
 		return -errno;
 	if (S_ISREG(st.st_mode))
-		return 0;
+		return add_stamp(answer, &st);
 	answer->fd = fd_close(answer->fd); /* something else stands there by now */
 	return -ENXIO;
+}
+
+static int stamp(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	const char *name;
+	struct stat st;
+	int dirfd;
+
+	if (!path_is_inside(request->data))
+		return -EINVAL;
+	dirfd = folder_cursor_parent(&server->cursor, request->data, &name);
+	if (dirfd < 0)
+		return dirfd;
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : add_stamp(answer, &st);
 }
 
 static int list(struct server *server, const struct strbuf *request, struct answer *answer)
@@ -147,6 +172,7 @@ static int (*const operations[USER_FILES_OP_COUNT])(
 	[USER_FILES_LOOK] = look,
 	[USER_FILES_WALK] = walk,
 	[USER_FILES_OPEN] = open_file,
+	[USER_FILES_STAMP] = stamp,
 	[USER_FILES_LIST] = list,
 };
 

@@ -3,9 +3,10 @@
  * gpu_scan - what processes have open or mapped; see gpu_internal.h
  *
  * A process costs some 50 us, half of it for its open files and half for its mappings, and most of
- * that is the kernel's. So: plain system calls into buffers on the stack, no stat but of what is
- * called /dev/something, and a few threads when there are thousands. That stat opens nothing:
- * /proc/PID/fd/N leads to the open file itself, whatever its name is by now.
+ * that is the kernel's. So: plain system calls into buffers on the stack, no stat of sockets, pipes
+ * and the like, and a few threads when there are thousands. That stat opens nothing: /proc/PID/fd/N
+ * leads to the open file itself, whatever its name is by now; and it asks no file system (one that
+ * does not answer would hang us too): what the kernel knows of a device is always enough.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #include "common/cleanup.h"
 #include "common/mem.h"
@@ -44,17 +46,19 @@ static void hold(struct gpu_sight *sight, size_t index)
 
 static void see_file(const struct scan *scan, int dir, const char *name, struct gpu_sight *sight)
 {
-	char target[sizeof(DEV_PREFIX)];
-	struct stat st;
+	char first;
+	struct statx st;
+	uint64_t rdev;
 
-	if (readlinkat(dir, name, target, sizeof(target)) < (ssize_t)sizeof(target) ||
-		memcmp(target, DEV_PREFIX, sizeof(DEV_PREFIX) - 1) ||
-		fstatat(dir, name, &st, 0) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+	if (readlinkat(dir, name, &first, 1) < 1 || first != '/' ||
+		statx(dir, name, AT_STATX_DONT_SYNC, STATX_TYPE, &st) < 0 ||
+		!(S_ISCHR(st.stx_mode) || S_ISBLK(st.stx_mode)))
 		return;
-	if (scan->uvm && st.st_rdev == scan->uvm)
+	rdev = makedev(st.stx_rdev_major, st.stx_rdev_minor);
+	if (scan->uvm && rdev == scan->uvm)
 		sight->has_uvm = true;
 	for (size_t i = 0; i < scan->gpus->count; i++)
-		if (scan->gpus->items[i].rdev == st.st_rdev)
+		if (scan->gpus->items[i].rdev == rdev)
 			hold(sight, i);
 }
 

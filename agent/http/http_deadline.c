@@ -4,7 +4,9 @@
  *
  * MHD's own timeout begins anew with every byte, and it does not say when the first byte of a
  * request came. So every connection is in an epoll set of ours too, told by edges, and looked at
- * before MHD reads: bytes that are there while no request is under way are the begin of one.
+ * before MHD reads: bytes that are there while no request is under way are the begin of one. (Those
+ * that come between that look and MHD's are not seen; where nothing follows them MHD's own timeout
+ * ends the connection.) A new connection's time begins when it is opened.
  *
  * The same set tells of peers that have sent their last byte, which MHD, told by edges as well, can
  * miss (http_connection_end_if_cut()).
@@ -175,14 +177,14 @@ void http_deadline_next(struct http_connection *connection)
 		begin_head(connection);
 }
 
-/* Without a place in the set its time begins now. */
+/* Who connects wants something: the time of the first request begins now, whenever its first byte
+ * comes. Without a place in the set that is all that is known. */
 void http_deadline_watch(struct http_connection *connection)
 {
 	struct epoll_event event = { .events = EPOLLIN | EPOLLRDHUP | EPOLLET,
 		.data.ptr = connection };
 
-	if (epoll_ctl(connection->server->arrivals, EPOLL_CTL_ADD, connection->fd, &event) == 0)
-		return;
+	(void)epoll_ctl(connection->server->arrivals, EPOLL_CTL_ADD, connection->fd, &event);
 	connection->head_us = clock_boot();
 	wait_for(connection);
 }

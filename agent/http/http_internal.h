@@ -14,8 +14,8 @@
  * two. A request that has no reply yet in `whole` is suspended; the reply resumes it. One whose user
  * has had his turn in this run of MHD is suspended there too, before its handler sees it.
  *
- * MHD is never run from inside a call of a handler: whoever resumes calls http_server_kick(), and a
- * timer of 0 ms runs it.
+ * MHD is never run from inside a call of a handler: whoever resumes calls http_server_kick(), and the
+ * loop's next round runs it.
  *
  * Life of a request: made in `begin`; over when MHD says so; freed when it is over and nobody owes
  * it a reply. Life of a connection: made and closed by MHD's notice; freed when its poll handle is
@@ -37,7 +37,8 @@ struct http_server {
 	uv_loop_t *loop;
 	uv_poll_t poll; /* of MHD's epoll descriptor */
 	bool has_poll;
-	uv_timer_t timer;          /* runs MHD: when it wants to, or after a resume; closed last */
+	uv_idle_t again;           /* runs MHD in the loop's next round: after a resume */
+	uv_timer_t timer;          /* runs MHD: when it wants to; closed last */
 	struct MHD_Daemon *daemon; /* NULL once stopped */
 	struct http_handler handler;
 	struct http_options options;

@@ -18,10 +18,14 @@
 #define CONNECTION_MEMORY (80u * 1024)
 
 static void on_timer(uv_timer_t *timer);
+static void on_again(uv_idle_t *again);
 
+/* In the loop's next round, after all else had its turn. Not by a timer of 0 ms: one that is started
+ * again in its own callback is due at once, in the same round, and while there is work for MHD
+ * nothing else of the daemon would ever run. */
 void http_server_kick(struct http_server *server)
 {
-	uv_timer_start(&server->timer, on_timer, 0, 0);
+	uv_idle_start(&server->again, on_again);
 }
 
 /* MHD is told of new bytes by edges: when the last bytes and the end of a request that is too short
@@ -48,12 +52,13 @@ static void run(struct http_server *server)
 	end_cut_connections(server);
 	if (server->closed_some)
 		http_listener_resume(server);
-	if (server->closed_some || left)
+	uv_timer_stop(&server->timer);
+	if (MHD_get_timeout(server->daemon, &timeout) != MHD_YES)
+		timeout = UINT64_MAX;
+	if (server->closed_some || left || !timeout)
 		http_server_kick(server);
-	else if (MHD_get_timeout(server->daemon, &timeout) == MHD_YES)
+	else if (timeout != UINT64_MAX)
 		uv_timer_start(&server->timer, on_timer, timeout, 0);
-	else
-		uv_timer_stop(&server->timer);
 }
 
 static void on_readable(uv_poll_t *poll, int status, int events)
@@ -76,10 +81,17 @@ static void on_timer_closed(uv_handle_t *handle)
 	free(server);
 }
 
+static void on_again_closed(uv_handle_t *handle)
+{
+	struct http_server *server = container_of((uv_idle_t *)handle, struct http_server, again);
+
+	uv_close((uv_handle_t *)&server->timer, on_timer_closed);
+}
+
 void http_server_unpin(struct http_server *server)
 {
 	if (--server->pins == 0)
-		uv_close((uv_handle_t *)&server->timer, on_timer_closed);
+		uv_close((uv_handle_t *)&server->again, on_again_closed);
 }
 
 static void on_poll_closed(uv_handle_t *handle)
@@ -98,6 +110,7 @@ static void end(struct http_server *server)
 	if (daemon)
 		MHD_stop_daemon(daemon);
 	http_deadline_stop(server);
+	uv_idle_stop(&server->again);
 	uv_timer_stop(&server->timer);
 }
 
@@ -112,15 +125,24 @@ static void stop(struct http_server *server)
 	end(server);
 }
 
-static void on_timer(uv_timer_t *timer)
+static void turn(struct http_server *server)
 {
-	struct http_server *server = container_of(timer, struct http_server, timer);
-
 	if (server->daemon && !server->stopping)
 		run(server);
 	else if (server->daemon)
 		stop(server);
 	http_requests_sweep(server);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+	turn(container_of(timer, struct http_server, timer));
+}
+
+static void on_again(uv_idle_t *again)
+{
+	uv_idle_stop(again);
+	turn(container_of(again, struct http_server, again));
 }
 
 /* The URL and its parameters stay as they were sent: names of artifacts may hold an encoded '/' or
@@ -231,6 +253,7 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *h
 	server->handler = *handler;
 	server->options = *options;
 	uv_timer_init(loop, &server->timer);
+	uv_idle_init(loop, &server->again);
 	r = start(server, listen_fd);
 	if (r < 0) {
 		end(server);

@@ -33,10 +33,10 @@
  * long, those of others go between them. Root and the daemon's own user are exempt from all that.
  *
  * Nobody is waited for in vain: the headers of a request have to be whole within
- * request_timeout_seconds of their first byte, however slowly bytes come, and a body has to come at
- * HTTP_BODY_RATE_MIN at least, else 408 and the connection ends. A client that reads a stream
- * slowly, or not at all for a while, is left alone: of a stream no more than a piece is in memory.
- * When descriptors run out, who connects is told so (503) and nothing spins.
+ * request_timeout_seconds of their first byte (of connecting, for the first request), however slowly
+ * bytes come, and a body has to come at HTTP_BODY_RATE_MIN at least, else 408 and the connection
+ * ends. A client that reads a stream slowly, or not at all for a while, is left alone: of a stream
+ * no more than a piece is in memory. When descriptors run out, who connects is told so (503) and nothing spins.
  *
  * A peer that only shut down its sending side (nc -N) is still there on a Unix socket; over TCP
  * that cannot be told from leaving, and is taken for it.

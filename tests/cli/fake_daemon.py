@@ -4,6 +4,7 @@
 For what the real one does not do on request: cut connections, single bytes, wrong answers.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -89,7 +90,8 @@ class FakeDaemon:
 
     def close(self):
         os.unlink(self.path)
-        self.listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # a test has closed it
+            self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
 
     def _accept(self, listener):

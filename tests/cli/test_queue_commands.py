@@ -3,9 +3,11 @@
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -16,6 +18,19 @@ from test_amlctl_client import LIMIT, RUN, amlctl, command, daemon, environment,
 pytestmark = pytest.mark.timeout(120)
 
 ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="a socket of root's and a user who is not root")
+
+
+@pytest.fixture
+def service():
+    """A fake system service that a plain user can reach: pytest's own folders are for one user."""
+    with tempfile.TemporaryDirectory(prefix="amlctl-service-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)
+        fake = FakeDaemon(pathlib.Path(folder) / "s.sock")
+        os.chmod(fake.path, 0o666)
+        fake.handle = lambda request: request.connection.json(record())
+        yield fake
+        fake.close()
 
 
 def queued(position=2, why="waits for 1 GPU: the only one is held by ben", run=RUN, **fields):
@@ -230,26 +245,16 @@ def test_list_has_a_column_for_users_when_there_are_several(daemon):
     assert daemon.requests[-1].target.endswith("&user=ben")
 
 
-@pytest.mark.skipif(not ROOT, reason="needs a daemon of root's and another user")
-def test_list_is_of_ones_own_runs_where_the_daemon_has_others_too(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("open")
-    os.chmod(folder, 0o755)
-    os.chmod(folder.parent, 0o755)
-    os.chmod(folder.parent.parent, 0o755)
-    fake = FakeDaemon(folder / "s.sock")
-    os.chmod(fake.path, 0o666)
-    fake.handle = lambda request: request.connection.json([])
-    try:
-        done = amlctl(fake, "list", user=65534, group=65534, extra_groups=[], cwd="/")
-        assert done.returncode == 0 and b"--all-users" in done.stderr
-        assert fake.requests[-1].target.endswith("&user=65534")
-        amlctl(fake, "list", "-a", user=65534, group=65534, extra_groups=[], cwd="/")
-        assert "user=" not in fake.requests[-1].target
-        amlctl(fake, "list")
-        assert "user=" not in fake.requests[-1].target
-    finally:
-        fake.close()
-    assert not fake.failures
+@needs_root
+def test_list_is_of_ones_own_runs_where_the_daemon_has_others_too(service):
+    service.handle = lambda request: request.connection.json([])
+    done = amlctl(service, "list", user=65534, group=65534, extra_groups=[], cwd="/")
+    assert done.returncode == 0 and b"--all-users" in done.stderr
+    assert service.requests[-1].target.endswith("&user=65534")
+    amlctl(service, "list", "-a", user=65534, group=65534, extra_groups=[], cwd="/")
+    assert "user=" not in service.requests[-1].target
+    amlctl(service, "list")
+    assert "user=" not in service.requests[-1].target
 
 
 def test_show_tells_the_place_in_the_queue_and_what_was_given(daemon):
@@ -328,22 +333,6 @@ def test_a_reason_cannot_send_control_characters(daemon):
 
 
 # a system service that restarts
-
-needs_root = pytest.mark.skipif(not ROOT, reason="a socket of root's and a user who is not root")
-
-
-@pytest.fixture
-def service(tmp_path_factory):
-    """A fake system service that a plain user can reach."""
-    folder = tmp_path_factory.mktemp("service")
-    for path in (folder, folder.parent, folder.parent.parent):
-        os.chmod(path, 0o755)
-    fake = FakeDaemon(folder / "s.sock")
-    os.chmod(fake.path, 0o666)
-    fake.handle = lambda request: request.connection.json(record())
-    yield fake
-    fake.close()
-
 
 def stop_listening(fake):
     """The socket stays, as after a kill: connecting is refused."""

@@ -47,7 +47,7 @@ def source_keys():
         elif number:
             keys[name] = number[1]
         else:
-            keys[name] = fallback.removeprefix("LOG_LEVEL_").removeprefix("CGROUP_PARENT_").lower()
+            keys[name] = fallback.strip('"').removeprefix("LOG_LEVEL_").removeprefix("CGROUP_PARENT_").lower()
     assert len(keys) == source.count("KEY(") - 1, "a row of the table is not understood"
     return keys
 
@@ -56,12 +56,12 @@ def page_keys():
     text = (MAN / "amlagentd.conf.5").read_text()
     keys = {}
     for names, defaults in re.findall(r"^\.It Ic (.+?)\n.*?^Defaults?: (.+?)\.$", text, re.M | re.S):
-        keys.update(zip(names.split(" , "), defaults.split(" and ")))
+        keys.update(zip(names.split(" , "), ["" if text == "none" else text for text in defaults.split(" and ")]))
     return keys
 
 
 def conf_keys():
-    return dict(re.findall(r"^# (\w+) = (\S+)$", CONF, re.M))
+    return dict(re.findall(r"^# (\w+) = ?(\S*)$", CONF, re.M))
 
 
 def test_the_configuration_keys_are_the_same_everywhere():
@@ -77,7 +77,7 @@ def test_the_defaults_are_the_same_everywhere():
 
 
 def test_the_configuration_is_right_with_every_key_in_force(tmp_path):
-    text, count = re.subn(r"^# (?=\w+ = )", "", CONF, flags=re.M)
+    text, count = re.subn(r"^# (?=\w+ =)", "", CONF, flags=re.M)
     path = tmp_path / "amlagentd.conf"
     path.write_text(text)
     assert count == len(source_keys())

@@ -718,9 +718,11 @@ static void slow_head_client(struct fixture *f)
 	_cleanup_(closep) int silent = dial(f);
 	_cleanup_(closep) int slow = dial(f);
 	_cleanup_(closep) int second = dial(f);
+	_cleanup_(closep) int idle = dial(f);
 	int64_t took;
 
 	expect_ok(second);
+	expect_ok(idle);
 	send_text(slow, "GET / HTTP/1.1\r\nX-Slow: ");
 	took = trickle(slow, "x");
 	assert_in_range(took, 900000, 10000000);
@@ -729,8 +731,9 @@ static void slow_head_client(struct fixture *f)
 	took = trickle(second, "GET / HTTP/1.1 and so on");
 	assert_in_range(took, 900000, 10000000);
 	expect_refused(second, 408, "RequestTimeout");
-	/* one that has sent nothing may be used yet */
-	expect_ok(silent);
+	/* one that has sent nothing wants nothing; one that has may rest */
+	expect_refused(silent, 408, "RequestTimeout");
+	expect_ok(idle);
 }
 
 static void slow_headers_are_not_waited_for(void **state)
@@ -745,7 +748,7 @@ static void slow_headers_are_not_waited_for(void **state)
 	start(&f);
 	with_client(&f, slow_head_client);
 	http_server_statistics(f.server, &statistics);
-	assert_int_equal(statistics.timed_out, 2);
+	assert_int_equal(statistics.timed_out, 3);
 	stop(&f);
 }
 

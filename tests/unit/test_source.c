@@ -173,16 +173,17 @@ static void his_links_and_pipes_are_not_opened(void **state)
 {
 	struct fixture *f = *state;
 	_cleanup_(source_close) struct source source = SOURCE_INIT;
+	struct file_stamp stamp;
 	mode_t mode;
 
 	SKIP_UNLESS_ROOT(state);
 	fill(f);
 	assert_int_equal(source_open(&him, f->source, &source, NULL), 0);
-	assert_int_equal(source_open_file(&source, NULL, "link"), -ELOOP);
-	assert_int_equal(source_open_file(&source, NULL, "pipe"), -ENXIO);
-	assert_int_equal(source_open_file(&source, NULL, "sub"), -ENXIO);
-	assert_int_equal(source_open_file(&source, NULL, "../source/train.py"), -EINVAL);
-	assert_int_equal(source_open_file(&source, NULL, "/etc/passwd"), -EINVAL);
+	assert_int_equal(source_open_file(&source, NULL, "link", &stamp), -ELOOP);
+	assert_int_equal(source_open_file(&source, NULL, "pipe", &stamp), -ENXIO);
+	assert_int_equal(source_open_file(&source, NULL, "sub", &stamp), -ENXIO);
+	assert_int_equal(source_open_file(&source, NULL, "../source/train.py", &stamp), -EINVAL);
+	assert_int_equal(source_open_file(&source, NULL, "/etc/passwd", &stamp), -EINVAL);
 	assert_int_equal(source_look(&source, "link", &mode), 0);
 	assert_true(S_ISREG(mode));
 	assert_int_equal(source_look(&source, "nothing", &mode), -ENOENT);
