@@ -36,17 +36,21 @@ int user_confine_wait(pid_t child)
 	return info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status;
 }
 
-/* A change of the user takes back what prctl() asked for, so it comes after. Who should have told us
- * of his end by then may have ended before: his end of the pipe tells. */
+int user_die_with_parent(void)
+{
+	return prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* Who should have told us of his end by then may have ended before: his end of the pipe tells. */
 static int become(const struct identity *as, int alive_fd)
 {
 	char byte;
 	int r = identity_assume(as);
 
+	if (r >= 0)
+		r = user_die_with_parent();
 	if (r < 0)
 		return r;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-		return -errno;
 	if (fcntl(alive_fd, F_SETFL, O_NONBLOCK) < 0 || read(alive_fd, &byte, 1) == 0)
 		return -ESRCH;
 	return 0;
@@ -58,9 +62,13 @@ int user_confine(const struct identity *as)
 	int ends[2];
 	pid_t pid;
 
+	(void)user_die_with_parent();
 	offer_to_the_oom_killer();
-	if (unshare(CLONE_NEWPID) < 0)
-		return identity_assume(as);
+	if (unshare(CLONE_NEWPID) < 0) {
+		int r = identity_assume(as);
+
+		return r < 0 ? r : user_die_with_parent();
+	}
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return -errno;
 	alive_fd = ends[0];

@@ -24,6 +24,10 @@
  * particular and must end. */
 int user_confine(const struct identity *as);
 
+/* Be killed when the thread that started us ends, and so the daemon. A change of the user takes it
+ * back: ask for it after. */
+int user_die_with_parent(void);
+
 /* For the first process: wait for that child of ours, and for whatever else is handed to us. The exit
  * status, as above. */
 int user_confine_wait(pid_t child);

@@ -15,6 +15,14 @@
 
 #define EXIT_USAGE 2
 
+/* A file system that hangs keeps us from seeing that the daemon has gone. */
+static int become(const struct identity *as)
+{
+	int r = identity_assume(as);
+
+	return r < 0 ? r : user_die_with_parent();
+}
+
 static int be_files(char **argv)
 {
 	(void)argv;
@@ -33,7 +41,7 @@ static const struct mode {
 	int (*become)(const struct identity *as);
 	int (*run)(char **argv);
 } modes[] = {
-	{ USER_HELPER_FILES, identity_assume, be_files },
+	{ USER_HELPER_FILES, become, be_files },
 	{ USER_HELPER_INTERPRETER, user_confine, be_interpreter },
 	{ USER_HELPER_EXEC, user_confine, user_exec_main },
 };
