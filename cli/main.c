@@ -92,7 +92,7 @@ static int print_overview(void)
 	puts("\nOptions, before or after the command:");
 	options_print(stdout, global_options, ARRAY_SIZE(global_options));
 	options_print(stdout, version_option, ARRAY_SIZE(version_option));
-	puts("\nA RUN is a run id, a unique beginning of one, or `latest`.\n"
+	puts("\nA RUN is a run id, a unique beginning of one, or `latest`, the newest of your own.\n"
 	     "The socket is --socket, that of --state-dir, $AMLAGENT_SOCKET, the user's or the\n"
 	     "system's, the first that is there.\n\n"
 	     "`amlctl help COMMAND` tells more.");

@@ -30,6 +30,8 @@ void access_look(struct call *call)
 	viewer->sees.uid = http_request_uid(call->request);
 	viewer->sees.groups = http_request_groups(call->request, &viewer->sees.group_count);
 	viewer->sees.all = is_admin(&call->api->options.access, viewer);
+	/* Where there are others' runs, `amlctl cancel latest` is not about theirs. */
+	viewer->sees.own_latest = call->api->options.access.system;
 }
 
 void access_refuse(struct call *call, const char *run_id, const char *fmt, ...)

@@ -139,6 +139,20 @@ static void add_queue(struct strbuf *out, const struct run_counts *counts)
 	seconds(out, counts->waited_us);
 }
 
+static void add_ends(struct strbuf *out, const struct run_counts *counts)
+{
+	family(out, "amlagent_runs_ended", "counter", NULL,
+		"Runs that ended since the daemon's start, by status and the error's code.");
+	for (unsigned i = 0; i < RUN_CAUSE_COUNT; i++) {
+		const char *code = run_cause_name((enum run_cause)i);
+
+		strbuf_adds(out, "amlagent_runs_ended_total");
+		label(out, "status", run_state_name(run_cause_state((enum run_cause)i)));
+		label(out, "code", code ? code : "");
+		value(out, counts->ended[i]);
+	}
+}
+
 static void add_gpus(struct strbuf *out, const struct run_holdings *holdings)
 {
 	static const char *const names[] = {
@@ -179,6 +193,7 @@ static void add_slots(struct strbuf *out, struct run_manager *runs)
 
 	run_manager_count(runs, &counts);
 	add_queue(out, &counts);
+	add_ends(out, &counts);
 	run_manager_holdings(runs, &holdings);
 	add_holdings(out, &holdings);
 	run_holdings_release(&holdings);

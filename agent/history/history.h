@@ -117,7 +117,8 @@ struct history_viewer {
 	uid_t uid;
 	const gid_t *groups; /* all of his; the caller's */
 	size_t group_count;
-	bool all; /* he sees every run */
+	bool all;        /* he sees every run */
+	bool own_latest; /* "latest" is the newest of his own, not of all that he sees */
 };
 
 /* Pure. */
@@ -126,7 +127,7 @@ bool history_viewer_sees(const struct history_viewer *viewer, const struct run_r
 /* Reads. -ENOENT when there is none. */
 int history_get(struct history *history, const char *run_id, struct run_record *ret);
 /* Of the runs that the viewer sees: the one whose id is this, or the only one whose id begins so, or
- * the newest for "latest". -ENOTUNIQ when several begin so. */
+ * the newest for "latest" (of his own, with own_latest). -ENOTUNIQ when several begin so. */
 int history_resolve(struct history *history, const struct history_viewer *viewer, const char *name,
 	char **ret_run_id);
 

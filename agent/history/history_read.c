@@ -146,6 +146,17 @@ static int resolve_prefix(
 	return run_id_once(db, sql.data, prefix, end, ret_run_id);
 }
 
+static int resolve_own_latest(struct history_db *db, uid_t uid, char **ret_run_id)
+{
+	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
+
+	strbuf_addf(&sql,
+		"SELECT run_id FROM runs INDEXED BY runs_by_owner WHERE owner = %u"
+		" ORDER BY seq DESC LIMIT 1",
+		(unsigned)uid);
+	return run_id_once(db, sql.data, NULL, NULL, ret_run_id);
+}
+
 static int resolve_latest(struct history_db *db, const struct visible *visible, char **ret_run_id)
 {
 	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
@@ -177,6 +188,8 @@ int history_resolve(struct history *history, const struct history_viewer *viewer
 	r = history_visible_init(history, viewer, &visible);
 	if (r < 0)
 		return r;
+	if (!strcmp(name, "latest") && viewer && viewer->own_latest)
+		return resolve_own_latest(&history->reader, viewer->uid, ret_run_id);
 	if (!strcmp(name, "latest"))
 		return resolve_latest(&history->reader, &visible, ret_run_id);
 	return resolve_prefix(&history->reader, &visible, name, ret_run_id);

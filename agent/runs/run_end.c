@@ -70,6 +70,7 @@ static void final_committed(void *data, int result)
 	run_record_release(&run->record);
 	run->record = run->final;
 	run->final = (struct run_record){ 0 };
+	run->manager->ended[run->record.cause]++;
 	log_info("%s: %s%s%s", run->record.run_id, run_state_name(run->record.state),
 		run->record.cause ? " " : "",
 		run->record.cause ? run_cause_name(run->record.cause) : "");

@@ -21,6 +21,7 @@ void run_manager_count(const struct run_manager *manager, struct run_counts *ret
 		.max_running = manager->options.queue.max_running,
 		.started = manager->started,
 		.waited_us = manager->waited_us };
+	memcpy(ret->ended, manager->ended, sizeof(ret->ended));
 	TAILQ_FOREACH(run, &manager->all, all)
 	ret->finalizing += run->record.state == RUN_FINALIZING;
 }

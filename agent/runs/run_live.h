@@ -111,6 +111,7 @@ struct run_manager {
 	struct drain drain;
 	struct drain_list drain_changes; /* to be written, the first one is under way */
 	int64_t started, waited_us;      /* since the daemon's start */
+	int64_t ended[RUN_CAUSE_COUNT];  /* likewise */
 	uv_timer_t retry;                /* runs while something is owed */
 	bool short_of_room;              /* nothing is started until the retry */
 	bool scheduling;                 /* being done, or not to be done yet: recovery */

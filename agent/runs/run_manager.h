@@ -167,8 +167,9 @@ struct run_counts {
 	int64_t finalizing;
 	int64_t max_running;
 	/* Since the daemon's start. */
-	int64_t started;   /* runs that had their turn */
-	int64_t waited_us; /* in the queue, all of them together */
+	int64_t started;                /* runs that had their turn */
+	int64_t waited_us;              /* in the queue, all of them together */
+	int64_t ended[RUN_CAUSE_COUNT]; /* runs, by why; RUN_CAUSE_NONE: they completed */
 };
 void run_manager_count(const struct run_manager *manager, struct run_counts *ret);
 

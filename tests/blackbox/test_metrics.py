@@ -59,6 +59,10 @@ def test_runs_are_counted_by_state(daemon):
     found = metrics(daemon)
     assert found["amlagent_runs"].value(state="Completed") == 1
     assert found["amlagent_runs"].value(state="Failed") == 1
+    ended = found["amlagent_runs_ended"]
+    assert ended.value(status="Completed", code="") == 1
+    assert ended.value(status="Failed", code="UserError") == 1
+    assert ended.value(status="Failed", code="Lost") == 0
     assert found["amlagent_run_slots_used"].value() == 0
     assert found["amlagent_run_slots"].value() == daemon.api("GET", "/v1/status").json["max_running_runs"]
     run = daemon.submit("import time; time.sleep(60)")

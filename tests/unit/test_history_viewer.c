@@ -302,6 +302,7 @@ static void expect_resolved(struct fixture *f, const struct history_viewer *view
 static void names_are_of_what_the_viewer_sees(void **state)
 {
 	struct fixture *f = *state;
+	struct history_viewer own;
 	char *found = NULL;
 
 	expect_resolved(f, &ana, "latest", NULL);
@@ -316,6 +317,13 @@ static void names_are_of_what_the_viewer_sees(void **state)
 	expect_resolved(f, &ana, "latest", "run_h");
 	expect_resolved(f, &joiner, "latest", "run_i");
 	expect_resolved(f, NULL, "latest", "run_i");
+	own = ana;
+	own.own_latest = true;
+	expect_resolved(f, &own, "latest", "run_c");
+	own.all = true;
+	expect_resolved(f, &own, "latest", "run_c");
+	own.uid = EVA + 1;
+	expect_resolved(f, &own, "latest", NULL);
 	assert_int_equal(history_resolve(f->history, &nobody, "run_", &found), -ENOTUNIQ);
 	assert_int_equal(history_resolve(f->history, &admin, "run", &found), -ENOTUNIQ);
 	assert_null(found);

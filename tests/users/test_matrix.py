@@ -290,6 +290,10 @@ def test_a_prefix_and_latest_name_ones_own_runs(pair, ana, otto):
     nothing = service.desk(otto).api("GET", "/v1/runs/latest")
     assert nothing.status == 404, nothing
     assert service.api("GET", f"/v1/runs/{common}").status == 409, "to an admin it is ambiguous"
+    assert case.desk.api("PATCH", f"/v1/runs/{theirs}", {"shared": True}).status == 200
+    assert desk.record(theirs)["run_id"] == theirs
+    assert desk.record("latest")["run_id"] == mine, "whoever shares a newer one"
+    assert service.api("POST", "/v1/runs/latest/cancel").status == 404, "an admin's is not anybody's"
 
 
 def queries(case):
