@@ -387,8 +387,10 @@ int interpreter_prepare_as(const struct identity *as, const char *asked, const c
 		r = take_failure(&answer, err);
 	if (r < 0)
 		return r;
-	*ret = (struct interpreter){ TAKE(answer.path), TAKE(answer.version), TAKE(answer.prefix),
-		.named = asked };
+	*ret = (struct interpreter){ .named = asked };
+	ret->path = TAKE(answer.path);
+	ret->version = TAKE(answer.version);
+	ret->prefix = TAKE(answer.prefix);
 	strv_free(*env);
 	*env = TAKE(answer.env);
 	return 0;

@@ -19,7 +19,7 @@
 
 #define SHELL "/bin/sh"
 #define GPU_VARIABLE "CUDA_VISIBLE_DEVICES"
-#define GPU_ORDER    "CUDA_DEVICE_ORDER"
+#define GPU_ORDER "CUDA_DEVICE_ORDER"
 
 /* What `env -i` plus a login would give: no more than a program can expect anywhere. */
 static char **clean_environment(const struct identity *as)

@@ -186,7 +186,8 @@ class Story:
         if not (self.fate.starved and self.fail is not None and record["warnings"]):
             return False
         with contextlib.closing(sqlite3.connect(self.daemon.state / "history.db", timeout=5)) as db:
-            return db.execute("SELECT instr(warnings, CAST('room' AS BLOB)) FROM runs").fetchone()[0]
+            kept = db.execute("SELECT instr(warnings, CAST(? AS BLOB)) FROM runs", record["warnings"][:1]).fetchone()
+            return kept[0]
 
     def until(self, condition, what):
         """Until it is true, or the run has ended. Another daemon comes to the relief of one that starves."""

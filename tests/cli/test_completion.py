@@ -161,8 +161,9 @@ def test_zsh_itself_takes_the_script(tmp_path):
     if not shutil.which("zsh"):
         pytest.skip("zsh is not there")
     script = f"""
-        zmodload zsh/zpty; zpty z env -i PATH={shlex.quote(os.path.dirname(AMLCTL))}:$PATH TERM=dumb zsh -f
-        zpty -w z 'PS1=; fpath=({shlex.quote(str(FOLDER))} $fpath); autoload -U compinit'
+        export PATH={shlex.quote(os.path.dirname(AMLCTL))}:$PATH OURS={shlex.quote(str(FOLDER))} TERM=dumb
+        zmodload zsh/zpty; zpty z zsh -f
+        zpty -w z 'PS1=; fpath=($OURS $fpath); autoload -U compinit'
         zpty -w z 'compinit -u -d {tmp_path}/dump'
         zpty -w z 'compinit_is_done=1; print READY'
         zpty -r z text '*READY*READY*'

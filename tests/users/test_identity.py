@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -106,7 +107,8 @@ def test_the_record_says_who_submitted_it(service, ana, ben):
 def test_a_run_is_limited_as_the_shell_was_that_submitted_it(service, ana):
     desk = service.desk(ana)
     folder = desk.source(WHO_AM_I)
-    command = f"ulimit -n 321; ulimit -c 0; ulimit -v 4000000; ulimit -St 777; exec {harness.AMLCTL} run main.py"
+    limits = "ulimit -n 321; ulimit -c 0; ulimit -v 4000000; ulimit -St 777"
+    command = f"{limits}; exec {shlex.quote(harness.AMLCTL)} run main.py"
     printed = ana.ok("/bin/bash", "-c", command, cwd=folder, env=desk.env)
     limits = json.loads(printed)["limits"]
     assert limits["RLIMIT_NOFILE"] == [321, 321]
@@ -118,7 +120,7 @@ def test_a_run_is_limited_as_the_shell_was_that_submitted_it(service, ana):
 def test_limits_are_those_at_the_submit_also_when_it_starts_later(service, ana):
     desk = service.desk(ana)
     folder = desk.source(WHO_AM_I)
-    command = f"ulimit -n 222; exec {harness.AMLCTL} run -d --hold main.py"
+    command = f"ulimit -n 222; exec {shlex.quote(harness.AMLCTL)} run -d --hold main.py"
     run = ana.ok("/bin/bash", "-c", command, cwd=folder, env=desk.env).strip()
     answer = desk.api("POST", f"/v1/runs/{run}/release")
     assert answer.status == 200, answer
@@ -491,7 +493,7 @@ def test_a_source_folder_that_root_cannot_read_is_taken_as_its_user(service, ana
 
 
 def test_amlctl_takes_a_folder_that_root_cannot_read(service, ana, squashed):
-    command = f"cd {squashed} && exec {harness.AMLCTL} run main.py"
+    command = f"cd {squashed} && exec {shlex.quote(harness.AMLCTL)} run main.py"
     assert ana.ok("/bin/sh", "-c", command, env=service.desk(ana).env) == "from far away\n"
 
 

@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import stat
 import threading
 
@@ -114,14 +115,14 @@ def test_the_state_of_a_stranger_is_safe_against_a_new_umask_of_his(make_service
     ben.ok(
         "/bin/sh",
         "-c",
-        f"umask 0; exec {harness.AMLCTL} run main.py",
+        f"umask 0; exec {shlex.quote(harness.AMLCTL)} run main.py",
         cwd=service.desk(ben).source(),
         env=service.desk(ben).env,
     )
     ben.run(
         "/bin/sh",
         "-c",
-        f"umask 0; exec {harness.AMLCTL} run main.py",
+        f"umask 0; exec {shlex.quote(harness.AMLCTL)} run main.py",
         cwd=service.desk(ben).source("raise SystemExit(1)"),
         env=service.desk(ben).env,
     )
