@@ -93,17 +93,22 @@ static void on_closed(uv_handle_t *handle)
 		free(ending);
 }
 
-void ending_free(struct ending *ending)
+static void close_handles(struct ending *ending)
 {
 	uv_handle_t *const handles[] = { (uv_handle_t *)&ending->signals[TERMINATE],
 		(uv_handle_t *)&ending->signals[INTERRUPT], (uv_handle_t *)&ending->idle };
-	int open = ending ? ending->open : 0;
 
-	if (!open)
-		free(ending);
 	/* They were made in this order. */
-	for (int i = 0; i < open; i++)
+	for (int i = 0, open = ending->open; i < open; i++)
 		uv_close(handles[i], on_closed);
+}
+
+void ending_free(struct ending *ending)
+{
+	if (ending && ending->open)
+		close_handles(ending);
+	else
+		free(ending);
 }
 
 /* ---- the limit ---- */

@@ -107,13 +107,13 @@ def test_the_record_says_who_submitted_it(service, ana, ben):
 def test_a_run_is_limited_as_the_shell_was_that_submitted_it(service, ana):
     desk = service.desk(ana)
     folder = desk.source(WHO_AM_I)
-    limits = "ulimit -n 321; ulimit -c 0; ulimit -v 4000000; ulimit -St 777"
+    limits = "ulimit -n 321; ulimit -c 0; ulimit -f 4000000; ulimit -St 777"
     command = f"{limits}; exec {shlex.quote(harness.AMLCTL)} run main.py"
     printed = ana.ok("/bin/bash", "-c", command, cwd=folder, env=desk.env)
     limits = json.loads(printed)["limits"]
     assert limits["RLIMIT_NOFILE"] == [321, 321]
     assert limits["RLIMIT_CORE"] == [0, 0]
-    assert limits["RLIMIT_AS"] == [4000000 * 1024] * 2
+    assert limits["RLIMIT_FSIZE"] == [4000000 * 1024] * 2
     assert limits["RLIMIT_CPU"][0] == 777
 
 
