@@ -110,20 +110,29 @@ static int add_stamp(struct answer *answer, const struct stat *st)
 	return 0;
 }
 
-/* Names what the daemon has been told of: what is no regular file by now is not opened. */
-static int open_file(struct server *server, const struct strbuf *request, struct answer *answer)
+/* Names what the daemon has been told of. The folder's descriptor, the cursor's; or a negative errno. */
+static int find(struct server *server, const struct strbuf *request, const char **ret_name,
+	struct stat *ret)
 {
-	const char *name;
-	struct stat st;
 	int dirfd;
 
 	if (!path_is_inside(request->data))
 		return -EINVAL;
-	dirfd = folder_cursor_parent(&server->cursor, request->data, &name);
+	dirfd = folder_cursor_parent(&server->cursor, request->data, ret_name);
 	if (dirfd < 0)
 		return dirfd;
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
+	return fstatat(dirfd, *ret_name, ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : dirfd;
+}
+
+/* What is no regular file by now is not opened. */
+static int open_file(struct server *server, const struct strbuf *request, struct answer *answer)
+{
+	const char *name;
+	struct stat st;
+	int dirfd = find(server, request, &name, &st);
+
+	if (dirfd < 0)
+		return dirfd;
 	if (!S_ISREG(st.st_mode))
 		return S_ISLNK(st.st_mode) ? -ELOOP : -ENXIO;
 	answer->fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -139,14 +148,9 @@ static int stamp(struct server *server, const struct strbuf *request, struct ans
 {
 	const char *name;
 	struct stat st;
-	int dirfd;
+	int dirfd = find(server, request, &name, &st);
 
-	if (!path_is_inside(request->data))
-		return -EINVAL;
-	dirfd = folder_cursor_parent(&server->cursor, request->data, &name);
-	if (dirfd < 0)
-		return dirfd;
-	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : add_stamp(answer, &st);
+	return dirfd < 0 ? dirfd : add_stamp(answer, &st);
 }
 
 static int list(struct server *server, const struct strbuf *request, struct answer *answer)

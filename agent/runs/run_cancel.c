@@ -6,23 +6,18 @@
 #include "runs/run_live.h"
 #include "runs/run_reply.h"
 
+/* To cancel what is canceled is no error. */
 static void cancel_ended(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
 {
-	struct run_record record;
-	struct error err = ERROR_INIT;
-	int r = history_get(manager->options.history, run_id, &record);
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+	struct error none = ERROR_INIT;
 
-	if (r < 0) {
-		no_such_run(run_id, r, &err);
-		done(data, NULL, &err);
-		return;
-	}
-	if (record.state != RUN_CANCELED)
-		r = error_set(&err, -EALREADY, "run_id", "%s has already ended: %s", run_id,
-			run_state_name(record.state));
-	done(data, r < 0 ? NULL : &record, &err);
-	run_record_release(&record);
+	if (history_get(manager->options.history, run_id, &record) >= 0 &&
+		record.state == RUN_CANCELED)
+		done(data, &record, &none);
+	else
+		reply_of_ended(manager, run_id, done, data);
 }
 
 static void canceled(struct run_waiter *waiter, bool over)
