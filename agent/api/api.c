@@ -95,9 +95,15 @@ void api_reply_error(struct call *call, const struct error *err)
 	reply_error(call, meanings[i].status, meanings[i].code, err, NULL);
 }
 
+/* A priority that he may not ask for, a client that is not there any more. */
+static bool is_refusal(const struct error *err)
+{
+	return err->code == -EPERM &&
+	       (!strcmp(err->target, "priority") || !strcmp(err->target, "client"));
+}
+
 /* What the disk says of a submit is the request's fault: the run's route exists. Of the user's own
- * folder it may say anything (a file system of his that has gone). A priority that he may not ask for
- * is forbidden. */
+ * folder it may say anything (a file system of his that has gone). */
 void api_reply_bad_request(struct call *call, const struct error *err)
 {
 	static const int faults[] = { -EINVAL, -ENOENT, -ENOTDIR, -EACCES, -EPERM, -EBUSY, -ELOOP,
@@ -107,9 +113,7 @@ void api_reply_bad_request(struct call *call, const struct error *err)
 
 	for (size_t i = 0; i < ARRAY_SIZE(faults); i++)
 		is_fault |= err->code == faults[i];
-	if (err->code == -EPERM && !strcmp(err->target, "priority"))
-		is_fault = false;
-	if (is_fault)
+	if (is_fault && !is_refusal(err))
 		reply_error(call, 400, "BadRequest", err, NULL);
 	else
 		api_reply_error(call, err);

@@ -18,6 +18,7 @@
 #include "runs/submission.h"
 
 #define SHELL "/bin/sh"
+#define ATTEMPTS "attempts" /* in the run directory */
 #define GPU_VARIABLE "CUDA_VISIBLE_DEVICES"
 #define GPU_ORDER "CUDA_DEVICE_ORDER"
 
@@ -126,37 +127,65 @@ static int make_environment(struct prepare *prepare, int dirfd, char ***ret, str
 	return 0;
 }
 
+/* The size of a reference at text: "$NAME" or "${NAME}"; 0: there is none. ret_name: malloc'ed. */
+static size_t reference(const char *text, char **ret_name)
+{
+	bool braces = text[0] == '$' && text[1] == '{';
+	const char *name = text + 1 + braces;
+	size_t size = 0;
+
+	if (text[0] != '$')
+		return 0;
+	while (isalnum((unsigned char)name[size]) || name[size] == '_')
+		size++;
+	if (!size || (braces && name[size] != '}'))
+		return 0;
+	*ret_name = mem_strndup(name, size);
+	return (size_t)(name - text) + size + braces;
+}
+
 char *prepare_expand(const char *text, char *const *env)
 {
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
 
-	while (*text) {
-		const char *start = text + 1;
-		bool braces = text[0] == '$' && start[0] == '{';
+	while (*text && out.size <= RUN_ARGUMENT_BYTES_MAX) {
 		_cleanup_(freep) char *name = NULL;
-		const char *value;
-		size_t size = 0;
+		size_t size = reference(text, &name);
+		const char *value = size ? env_get(env, name) : NULL;
 
-		start += braces;
-		while (isalnum((unsigned char)start[size]) || start[size] == '_')
-			size++;
-		if (text[0] != '$' || !size || (braces && start[size] != '}')) {
-			strbuf_addc(&out, *text++);
-			continue;
-		}
-		name = mem_strndup(start, size);
-		value = env_get(env, name);
-		size = (size_t)(start - text) + size + braces;
 		if (value)
 			strbuf_adds(&out, value);
 		else
-			strbuf_add(&out, text, size);
-		text += size;
+			strbuf_add(&out, text, size ? size : 1);
+		text += size ? size : 1;
 	}
-	return strbuf_steal(&out);
+	return out.size <= RUN_ARGUMENT_BYTES_MAX ? strbuf_steal(&out) : NULL;
 }
 
-static void make_command(struct prepare *prepare, struct run_launch *launch)
+static int add_arguments(char *const *arguments, struct run_launch *launch, struct error *err)
+{
+	size_t total = 0;
+
+	for (size_t i = 0; arguments && arguments[i]; i++) {
+		char *argument = prepare_expand(arguments[i], launch->env);
+
+		if (!argument)
+			return error_set(err, -E2BIG, "arguments",
+				"arguments[%zu]: with its variables filled in it is longer than the %u "
+				"bytes that Linux takes; put it into a file",
+				i, RUN_ARGUMENT_BYTES_MAX);
+		total += strlen(argument) + 1;
+		strv_take(&launch->argv, argument);
+		if (total > RUN_DIR_FILE_MAX)
+			return error_set(err, -E2BIG, "arguments",
+				"arguments: with their variables filled in they are longer than %u "
+				"bytes; put them into a file",
+				RUN_DIR_FILE_MAX);
+	}
+	return 0;
+}
+
+static int make_command(struct prepare *prepare, struct run_launch *launch, struct error *err)
 {
 	const struct run_request *request = prepare->request;
 
@@ -164,12 +193,11 @@ static void make_command(struct prepare *prepare, struct run_launch *launch)
 		strv_add(&launch->argv, SHELL);
 		strv_add(&launch->argv, "-c");
 		strv_add(&launch->argv, request->command);
-		return;
+		return 0;
 	}
 	strv_add(&launch->argv, prepare->interpreter.path);
 	strv_add(&launch->argv, request->script);
-	for (size_t i = 0; request->arguments && request->arguments[i]; i++)
-		strv_take(&launch->argv, prepare_expand(request->arguments[i], launch->env));
+	return add_arguments(request->arguments, launch, err);
 }
 
 static int make_folder(int workfd, const char *name)
@@ -248,17 +276,43 @@ static int make_control(int dirfd)
 	return mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST ? -errno : 0;
 }
 
-static int write_launch(const struct run_launch *launch, int dirfd)
+static int write_launch(const struct prepare *prepare, const struct run_launch *launch, int dirfd,
+	struct error *err)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-
 	int r = FAIL_POINT(FAIL_PREPARE_CONTROL, make_control(dirfd));
 
-	if (r < 0)
-		return r;
 	run_launch_format(launch, &text);
-	return FAIL_POINT(FAIL_PREPARE_LAUNCH,
-		file_replace(dirfd, RUN_DIR_LAUNCH, text.data, text.size, 0600, FILE_NO_SYNC));
+	if (text.size > RUN_DIR_FILE_MAX)
+		return error_set(err, -E2BIG, NULL,
+			"the command with its environment has %zu bytes, more than %u: "
+			"put what is large into a file",
+			text.size, RUN_DIR_FILE_MAX);
+	if (r >= 0)
+		r = FAIL_POINT(FAIL_PREPARE_LAUNCH, file_replace(dirfd, RUN_DIR_LAUNCH, text.data,
+							    text.size, 0600, FILE_NO_SYNC));
+	return r < 0 ? error_errno(
+			       err, r, NULL, "cannot write what to run into %s", prepare->run_dir)
+		     : 0;
+}
+
+/* ---- attempts ---- */
+
+/* A byte for each preparation that is under way, or was when a daemon died. */
+static int count_attempt(int dirfd, struct error *err)
+{
+	_cleanup_(closep) int fd =
+		openat(dirfd, ATTEMPTS, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0 || write(fd, "+", 1) < 0)
+		return error_errno(err, -errno, NULL, "cannot count the attempts to start it");
+	if (st.st_size >= PREPARE_ATTEMPTS_MAX)
+		return error_set(err, -ELOOP, NULL,
+			"amlagentd has died %d times while it prepared this run, which is not tried "
+			"again: report that, with the log of amlagentd",
+			PREPARE_ATTEMPTS_MAX);
+	return 0;
 }
 
 /* Of an attempt that had no process or memory for the command. While `exit` is there it tells so; so
@@ -309,36 +363,44 @@ static int set_bounds(
 	return read_limits(dirfd, &launch->limits, err);
 }
 
-int prepare_carry_out(struct prepare *prepare, struct error *err)
+static int make_launch(struct prepare *prepare, int dirfd, struct error *err)
 {
-	_cleanup_(closep) int dirfd = open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(run_launch_release) struct run_launch launch = {
 		.limit_us = prepare->request->max_run_duration_seconds * USEC_PER_SEC,
 		.grace_us = prepare->grace_us,
 	};
-	int r;
+	int r = set_bounds(prepare, dirfd, &launch, err);
 
-	if (dirfd < 0)
-		return error_errno(
-			err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
-	r = forget_attempt(dirfd, err);
-	if (r >= 0)
-		r = set_bounds(prepare, dirfd, &launch, err);
 	if (r >= 0)
 		r = make_environment(prepare, dirfd, &launch.env, err);
 	if (r >= 0)
 		r = lay_out(prepare, dirfd, err);
+	if (r >= 0)
+		r = make_command(prepare, &launch, err);
 	if (r < 0)
 		return r;
 	launch.cwd = mem_strdup(RUN_DIR_WORK);
 	if (prepare->cgroup_parent)
 		launch.cgroup = path_join(prepare->cgroup_parent, prepare->run_id);
-	make_command(prepare, &launch);
 	prepare->program = mem_strdup(launch.argv[0]);
-	r = write_launch(&launch, dirfd);
-	return r < 0 ? error_errno(
-			       err, r, NULL, "cannot write what to run into %s", prepare->run_dir)
-		     : 0;
+	return write_launch(prepare, &launch, dirfd, err);
+}
+
+int prepare_carry_out(struct prepare *prepare, struct error *err)
+{
+	_cleanup_(closep) int dirfd = open(prepare->run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (dirfd < 0)
+		return error_errno(
+			err, -errno, NULL, "cannot open the run's folder %s", prepare->run_dir);
+	r = count_attempt(dirfd, err);
+	if (r >= 0)
+		r = forget_attempt(dirfd, err);
+	if (r >= 0)
+		r = make_launch(prepare, dirfd, err);
+	(void)unlinkat(dirfd, ATTEMPTS, 0);
+	return r;
 }
 
 void prepare_release(struct prepare *prepare)

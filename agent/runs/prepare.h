@@ -17,6 +17,9 @@
  * slots say what it is (with CUDA_DEVICE_ORDER=PCI_BUS_ID, which ids that are numbers are counted
  * in); PYTHONUNBUFFERED=1 unless set.
  *
+ * A preparation that the daemon does not live through is tried again by the next one, but not for
+ * ever: after PREPARE_ATTEMPTS_MAX of them the run is at fault, and ends.
+ *
  * Threads: any (a work thread). Errors: negative errno with err saying what to do: SetupError.
  */
 #pragma once
@@ -24,6 +27,9 @@
 #include "capture/interpreter.h"
 #include "common/digest.h"
 #include "common/run_request.h"
+
+/* Fewer than the starts in a row that systemd allows (StartLimitBurst). */
+#define PREPARE_ATTEMPTS_MAX 9
 
 struct store;
 
@@ -51,5 +57,6 @@ struct prepare {
 int prepare_carry_out(struct prepare *prepare, struct error *err);
 void prepare_release(struct prepare *prepare);
 
-/* $NAME and ${NAME} replaced from env; a name that is not set stays as it is. malloc'ed. */
+/* $NAME and ${NAME} replaced from env; a name that is not set stays as it is. malloc'ed. NULL: it
+ * would be longer than RUN_ARGUMENT_BYTES_MAX. */
 char *prepare_expand(const char *text, char *const *env);

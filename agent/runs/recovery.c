@@ -140,14 +140,19 @@ static int check_formats(
 
 /* ---- folders of runs that are over, or that were never accepted ---- */
 
+/* Of one user: in his own folders he can make us wait. What has no owner is ours. */
 struct sweep {
 	struct run_manager *manager;
+	uid_t uid;
 	char **remove; /* strv of paths */
 	char **strip;
-	struct work work;
+	struct user_work work;
+	SLIST_ENTRY(sweep) entry;
 };
 
-static void sweep_on_thread(struct work *work)
+SLIST_HEAD(sweeps, sweep);
+
+static void sweep_on_thread(struct user_work *work)
 {
 	struct sweep *sweep = container_of(work, struct sweep, work);
 
@@ -157,7 +162,7 @@ static void sweep_on_thread(struct work *work)
 		finish_clean_up(sweep->strip[i], true);
 }
 
-static void sweep_done(struct work *work)
+static void sweep_done(struct user_work *work)
 {
 	struct sweep *sweep = container_of(work, struct sweep, work);
 	struct run_manager *manager = sweep->manager;
@@ -184,48 +189,68 @@ static bool is_spent(const struct run_manager *manager, const struct run_record 
 	       clock_utc() - record->end_us > manager->options.keep_work_us;
 }
 
-static void sweep_folder(struct sweep *sweep, const char *name)
+static struct sweep *sweep_of(struct run_manager *manager, struct sweeps *sweeps, uid_t uid)
 {
-	struct run_manager *manager = sweep->manager;
+	struct sweep *sweep;
+
+	SLIST_FOREACH(sweep, sweeps, entry)
+	if (sweep->uid == uid)
+		return sweep;
+	sweep = NEW(struct sweep);
+	sweep->manager = manager;
+	sweep->uid = uid;
+	SLIST_INSERT_HEAD(sweeps, sweep, entry);
+	return sweep;
+}
+
+static void sweep_folder(struct run_manager *manager, struct sweeps *sweeps, const char *name)
+{
 	char *path = path_join(manager->runs_dir, name);
 	struct run_record record;
+	struct sweep *sweep;
 	int r = history_get(manager->options.history, name, &record);
 
 	if (r == -ENOENT && may_have_run(path))
 		log_warning("%s is of a run that is not in history; it is left alone", path);
 	else if (r == -ENOENT)
-		strv_take(&sweep->remove, TAKE(path));
+		strv_take(&sweep_of(manager, sweeps, geteuid())->remove, TAKE(path));
 	if (r < 0) {
 		free(path);
 		return;
 	}
+	sweep = sweep_of(manager, sweeps, record.owner);
 	strv_take(is_spent(manager, &record) ? &sweep->remove : &sweep->strip, path);
 	run_record_release(&record);
 }
 
 /* What a crash left of an index that was being written. */
-static void list_half_written(struct sweep *sweep)
+static void list_half_written(struct run_manager *manager, struct sweeps *sweeps)
 {
-	const char *index_dir = sweep->manager->index_dir;
+	const char *index_dir = manager->index_dir;
 	_cleanup_(closedirp) DIR *dir = opendir(index_dir);
 
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
 		if (strstr(entry->d_name, ".tmp."))
-			strv_take(&sweep->remove, path_join(index_dir, entry->d_name));
+			strv_take(&sweep_of(manager, sweeps, geteuid())->remove,
+				path_join(index_dir, entry->d_name));
 }
 
 static void sweep_folders(struct run_manager *manager)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(manager->runs_dir);
-	struct sweep *sweep = NEW(struct sweep);
+	struct sweeps sweeps = SLIST_HEAD_INITIALIZER(sweeps);
+	struct sweep *sweep;
 
-	sweep->manager = manager;
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
 		if (run_id_valid(entry->d_name) && !run_live_find(manager, entry->d_name))
-			sweep_folder(sweep, entry->d_name);
-	list_half_written(sweep);
-	manager->pending++;
-	work_queue(manager->options.loop, &sweep->work, sweep_on_thread, sweep_done);
+			sweep_folder(manager, &sweeps, entry->d_name);
+	list_half_written(manager, &sweeps);
+	while ((sweep = SLIST_FIRST(&sweeps))) {
+		SLIST_REMOVE_HEAD(&sweeps, entry);
+		manager->pending++;
+		user_work_queue(&manager->works, sweep->uid, run_is_foreign(manager, sweep->uid),
+			&sweep->work, sweep_on_thread, sweep_done);
+	}
 }
 
 int run_manager_recover(struct run_manager *manager, struct error *err)

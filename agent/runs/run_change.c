@@ -41,12 +41,12 @@ void run_manager_patch(struct run_manager *manager, const char *run_id, const st
 		reply);
 }
 
-static void delete_on_thread(struct work *work)
+static void delete_on_thread(struct user_work *work)
 {
 	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
 }
 
-static void delete_done(struct work *work)
+static void delete_done(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 	struct error none = ERROR_INIT;
@@ -64,15 +64,18 @@ static void deleted(void *data, int result)
 		reply_fail(reply, &err);
 		return;
 	}
-	work_queue(reply->manager->options.loop, &reply->work, delete_on_thread, delete_done);
+	/* In his own folders a user can make us wait. */
+	user_work_queue(&reply->manager->works, reply->owner,
+		run_is_foreign(reply->manager, reply->owner), &reply->work, delete_on_thread,
+		delete_done);
 }
 
-static void strip_on_thread(struct work *work)
+static void strip_on_thread(struct user_work *work)
 {
 	(void)finish_clean_up(container_of(work, struct reply, work)->dir, true);
 }
 
-static void stripped(struct work *work)
+static void stripped(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 
@@ -82,19 +85,26 @@ static void stripped(struct work *work)
 void run_manager_delete(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data)
 {
+	_cleanup_(run_record_release) struct run_record record = { 0 };
 	struct error err = ERROR_INIT;
 	struct reply *reply;
+	int r = 0;
 
-	if (run_live_find(manager, run_id)) {
-		error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+	if (run_live_find(manager, run_id))
+		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+	else if ((r = history_get(manager->options.history, run_id, &record)) < 0)
+		no_such_run(run_id, r, &err);
+	if (r < 0) {
 		done(data, NULL, &err);
 		return;
 	}
 	reply = reply_new(manager, run_id, done, data);
+	reply->owner = record.owner;
 	reply->dir = path_join(manager->runs_dir, run_id);
 	/* Without `launch` a folder that is in no history is known to be nobody's: a crash after
 	 * the record has gone leaves one that the next daemon removes. */
-	work_queue(manager->options.loop, &reply->work, strip_on_thread, stripped);
+	user_work_queue(
+		&manager->works, reply->owner, false, &reply->work, strip_on_thread, stripped);
 }
 
 static void artifacts_put(void *data, int result)

@@ -36,10 +36,14 @@ static void clean_up_done(struct user_work *work)
 	run_live_owe(run, OWED_CLEAN_UP, "its folder cannot be cleaned up", run->clean_result);
 }
 
+/* In his own folders a user can make us wait. */
 void run_live_clean_up(struct run_live *run)
 {
+	bool limited =
+		run->record.state == RUN_COMPLETED && run_is_foreign(run->manager, run->turn.uid);
+
 	user_work_queue(
-		&run->manager->works, run->turn.uid, false, &run->work, clean_up, clean_up_done);
+		&run->manager->works, run->turn.uid, limited, &run->work, clean_up, clean_up_done);
 }
 
 void run_live_start_clean_up(struct run_live *run)

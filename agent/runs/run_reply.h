@@ -8,7 +8,7 @@
 #pragma once
 
 #include "runs/run_manager.h"
-#include "runs/work.h"
+#include "runs/user_work.h"
 
 struct reply {
 	struct run_manager *manager;
@@ -21,7 +21,8 @@ struct reply {
 	char *display_name;
 	bool has_shared, shared;
 	char *held_by;    /* hold, release: who held it before; NULL: nobody */
-	struct work work; /* delete: the folder */
+	struct user_work work; /* delete: the folder */
+	uid_t owner;           /* likewise */
 	char *dir;
 };
 

@@ -211,22 +211,30 @@ static void submit_done(struct user_work *work)
 		submit);
 }
 
-static void read_limits(struct submit *submit, const struct submitter *by)
+/* Limits that were set for a user hold for his runs too: who connects, hands the socket on and ends,
+ * so that there is nothing to read, is not served. Our own user needs no such trick. */
+static int read_limits(const struct run_manager *manager, const struct submitter *by,
+	struct run_limits *ret, struct error *err)
 {
-	struct submission *submission = &submit->submission;
+	int r = by->pid > 0 ? run_limits_of_process(by->pid, by->uid, ret) : 0;
 
-	/* He may be gone already: nothing is known of his limits then. */
-	if (by->pid > 0)
-		(void)run_limits_of_process(by->pid, by->uid, &submission->run_limits);
+	if (r >= 0 || !run_is_foreign(manager, by->uid))
+		return 0;
+	return error_set(err, -EPERM, "client",
+		"the process that connected to amlagentd (%d) has gone or is another user's by now, "
+		"and its limits (ulimit) would be the run's: connect and submit from one process",
+		(int)by->pid);
 }
 
 void run_manager_submit(struct run_manager *manager, struct run_request *request,
 	const struct submitter *by, run_manager_done done, void *data)
 {
+	struct run_limits limits = { 0 };
 	struct error err = ERROR_INIT;
 	struct submit *submit;
 
-	if (run_queue_admit(manager, request, by, &err) < 0) {
+	if (run_queue_admit(manager, request, by, &err) < 0 ||
+		read_limits(manager, by, &limits, &err) < 0) {
 		run_request_release(request);
 		done(data, NULL, &err);
 		return;
@@ -247,7 +255,7 @@ void run_manager_submit(struct run_manager *manager, struct run_request *request
 	*request = (struct run_request){ 0 };
 	fill_request(submit, by);
 	submit->submission.run_id = mem_strdup(submit->record.run_id);
-	read_limits(submit, by);
+	submit->submission.run_limits = limits;
 	manager->pending++;
 	TAILQ_INSERT_TAIL(&manager->submits, submit, entry);
 	user_work_queue(&manager->works, by->uid, run_is_foreign(manager, by->uid), &submit->work,

@@ -196,6 +196,47 @@ static void variables_are_expanded_and_nothing_else(void **state)
 	}
 }
 
+static void an_argument_is_not_longer_than_linux_takes(void **state)
+{
+	_cleanup_(freep) char *value = mem_alloc(RUN_ARGUMENT_BYTES_MAX + 3);
+	char *list[] = { value, NULL };
+	char *text;
+
+	(void)state;
+	memset(value, 'x', RUN_ARGUMENT_BYTES_MAX + 2);
+	memcpy(value, "A=", 2); /* as long as may be */
+	value[RUN_ARGUMENT_BYTES_MAX + 2] = '\0';
+	text = prepare_expand("$A", list);
+	assert_int_equal(strlen(text), RUN_ARGUMENT_BYTES_MAX);
+	free(text);
+	assert_null(prepare_expand("$A.", list));
+	assert_null(prepare_expand("$A$A$A$A$A$A", list));
+}
+
+static void write_attempts(size_t count)
+{
+	_cleanup_(freep) char *path = path_join(t.run, "attempts");
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	while (count--)
+		fputc('+', file);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* Each `+` is a daemon that died of it. */
+static void a_run_that_daemons_die_of_is_not_tried_for_ever(void **state)
+{
+	(void)state;
+	submit("\"command\": \"true\"");
+	write_attempts(PREPARE_ATTEMPTS_MAX - 1);
+	prepare();
+	assert_false(S_ISREG(stat_of("attempts").st_mode)); /* that one was survived */
+	write_attempts(PREPARE_ATTEMPTS_MAX);
+	assert_int_equal(try_prepare(), -ELOOP);
+	assert_non_null(strstr(t.err.message, "died 9 times"));
+}
+
 static void arguments_see_the_environment_of_the_run(void **state)
 {
 	(void)state;
@@ -674,6 +715,8 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(variables_are_expanded_and_nothing_else),
+		TEST(an_argument_is_not_longer_than_linux_takes),
+		TEST(a_run_that_daemons_die_of_is_not_tried_for_ever),
 		TEST(arguments_see_the_environment_of_the_run),
 		TEST(a_command_is_the_shells),
 		TEST(no_limit_is_none),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import harness
 import pytest
+from harness import PYTHON
 from users_harness import Racer, Service, NAMES, ROUNDS, SWAP_FILES, nothing_of
 
 
@@ -295,3 +296,18 @@ def test_a_race_between_a_file_and_a_hard_link_or_a_pipe_hangs_nothing(desk, ana
         taken, _ = submit_often(desk, folder, 50)
     for run in taken:
         desk.cancel(run)
+
+
+def test_arguments_that_grow_without_end_end_the_run_and_nothing_else(desk, ana):
+    """Each `$A` becomes a megabyte: 60 GB, were it done."""
+    request = desk.request(
+        source_directory=str(desk.source("pass")),
+        arguments=["$A" * 60000],
+        environment={"python": {"interpreter_path": PYTHON}, "environment_variables": {"A": "x" * 200000}},
+    )
+    answer = desk.api("POST", "/v1/runs", request)
+    assert answer.status == 201, answer
+    record = desk.ended(answer.json["run_id"])
+    assert (record["status"], record["error"]["code"]) == ("Failed", "SetupError"), record
+    assert "arguments[0]" in record["error"]["message"]
+    assert desk.finish()["status"] == "Completed"

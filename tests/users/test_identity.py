@@ -117,6 +117,33 @@ def test_a_run_is_limited_as_the_shell_was_that_submitted_it(service, ana):
     assert limits["RLIMIT_CPU"][0] == 777
 
 
+# A child connects and ends; its parent, who has the socket from it, submits.
+SUBMIT_OF_A_DEAD_CLIENT = """
+import os, socket, sys
+path, body = sys.argv[1:]
+ours, theirs = socket.socketpair()
+child = os.fork()
+if child == 0:
+    line = socket.socket(socket.AF_UNIX)
+    line.connect(path)
+    socket.send_fds(theirs, [b"x"], [line.fileno()])
+    os._exit(0)
+line = socket.socket(fileno=socket.recv_fds(ours, 1, 1)[1][0])
+os.waitpid(child, 0)
+line.sendall(f"POST /v1/runs HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: {len(body)}\\r\\n\\r\\n{body}".encode())
+print(line.recv(65536).decode())
+"""
+
+
+def test_limits_are_not_shed_by_a_client_that_has_gone(service, ana):
+    desk = service.desk(ana)
+    before = desk.runs()
+    body = json.dumps(desk.request(source_directory=str(desk.source(WHO_AM_I))))
+    answer = ana.ok(PYTHON, "-c", SUBMIT_OF_A_DEAD_CLIENT, service.socket, body)
+    assert answer.startswith("HTTP/1.1 403 ") and "ulimit" in answer, answer
+    assert desk.runs() == before
+
+
 def test_limits_are_those_at_the_submit_also_when_it_starts_later(service, ana):
     desk = service.desk(ana)
     folder = desk.source(WHO_AM_I)
