@@ -241,6 +241,9 @@ static void sweep_folders(struct run_manager *manager)
 	struct sweeps sweeps = SLIST_HEAD_INITIALIZER(sweeps);
 	struct sweep *sweep;
 
+	/* There is always work for a thread: libuv starts its threads with the first, all of them, and
+	 * aborts where it cannot. That is to be now and not at somebody's submit. */
+	(void)sweep_of(manager, &sweeps, geteuid());
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
 		if (run_id_valid(entry->d_name) && !run_live_find(manager, entry->d_name))
 			sweep_folder(manager, &sweeps, entry->d_name);
