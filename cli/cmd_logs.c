@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* cmd_logs - amlctl logs: what a run printed, so far or as it comes */
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
@@ -30,10 +32,23 @@ static const struct option_spec options_table[] = {
 		option_json, FIELD(json) },
 };
 
+typedef int (*writer)(const void *bytes, size_t size, struct error *err);
+
+/* What another user's script printed is not to talk to our terminal. */
+static writer writer_for(const struct json *record)
+{
+	const char *user = json_string(json_get(record, "submitted_by"));
+	const struct passwd *self = getpwuid(geteuid());
+	bool own = user && self && !strcmp(user, self->pw_name);
+
+	return own || !isatty(STDOUT_FILENO) ? write_output : write_foreign_output;
+}
+
 static int write_log(void *data, const char *bytes, size_t size, struct error *err)
 {
-	(void)data;
-	return write_output(bytes, size, err);
+	const writer *write = data;
+
+	return (*write)(bytes, size, err);
 }
 
 /* The last lines of a stream. */
@@ -73,6 +88,7 @@ static int keep_tail(void *data, const char *bytes, size_t size, struct error *e
 static int print_tail(struct log_stream *log, int64_t lines, struct error *err)
 {
 	struct tail tail = { .lines = lines };
+	writer *write = log->data;
 	bool follow = log->follow;
 	int r;
 
@@ -83,24 +99,26 @@ static int print_tail(struct log_stream *log, int64_t lines, struct error *err)
 	r = log_stream_run(log, err);
 	if (r >= 0 && tail.text.size) {
 		cut_tail(&tail);
-		r = write_output(tail.text.data, tail.text.size, err);
+		r = (*write)(tail.text.data, tail.text.size, err);
 	}
 	strbuf_release(&tail.text);
 	log->follow = follow;
 	log->sink = write_log;
-	log->data = NULL;
+	log->data = write;
 	return r;
 }
 
-static int print_log(
-	struct cli *cli, const struct logs_options *options, const char *id, const char *name)
+static int print_log(struct cli *cli, const struct logs_options *options, const struct json *record,
+	const char *name)
 {
+	writer write = writer_for(record);
 	struct log_stream log = {
 		.client = &cli->client,
-		.run = id,
+		.run = record_id(record),
 		.name = name ? name : RUN_LOG_ARTIFACT,
 		.follow = options->follow,
 		.sink = write_log,
+		.data = &write,
 	};
 	int r = 0;
 
@@ -124,7 +142,7 @@ static int run(struct cli *cli, void *data, char **operands)
 		return r;
 	/* By its id from here on: after a broken connection `latest` may be another run. */
 	if (!options->json)
-		return print_log(cli, options, record_id(record), operands[1]);
+		return print_log(cli, options, record, operands[1]);
 	if (json_get(record, "log_files"))
 		print_json(json_get(record, "log_files"));
 	return finish_output();

@@ -145,6 +145,23 @@ int write_output(const void *data, size_t size, struct error *err)
 	return r < 0 ? error_errno(err, r, "stdout", "cannot write to standard output") : 0;
 }
 
+int write_foreign_output(const void *data, size_t size, struct error *err)
+{
+	static bool after_c2; /* U+0080 to U+009F are control characters as well */
+	_cleanup_(freep) char *shown = mem_alloc(size + 1);
+
+	memcpy(shown, data, size);
+	for (size_t i = 0; i < size; i++) {
+		unsigned char c = (unsigned char)shown[i];
+		bool control = (c < 0x20 && !strchr("\n\t\r", c)) || c == 0x7f;
+
+		if (control || !c || (after_c2 && c >= 0x80 && c < 0xa0))
+			shown[i] = '?';
+		after_c2 = c == 0xc2;
+	}
+	return write_output(shown, size, err);
+}
+
 int finish_output(void)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

@@ -30,6 +30,9 @@ void print_json(const struct json *value);
 /* Bytes on stdout, past stdio. -EPIPE ends the program with EXIT_PIPE, quietly, as SIGPIPE would.
  */
 int write_output(const void *data, size_t size, struct error *err);
+/* The same of bytes that somebody else made, for a terminal: control characters but newline, tab and
+ * return are shown as '?', so that they cannot tell the terminal to do anything. */
+int write_foreign_output(const void *data, size_t size, struct error *err);
 /* Flush stdout: 0, or EXIT_TROUBLE with a line on stderr when it could not be written. */
 int finish_output(void);
 

@@ -360,7 +360,7 @@ def on_terminal(daemon, *args, want=b"", width=None):
             break
         out += piece
     os.close(main)
-    return process.wait(timeout=LIMIT), out.replace(b"\r\n", b"\n").decode()
+    return process.wait(timeout=LIMIT), out.replace(b"\r\n", b"\n").decode(errors="replace")
 
 
 def test_a_terminal_is_told_what_the_run_waits_for(daemon):

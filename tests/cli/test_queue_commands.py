@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import pwd
 import signal
 import socket
 import subprocess
@@ -394,3 +395,23 @@ def test_where_there_never_was_a_daemon_nothing_is_waited_for(tmp_path):
     done = amlctl(type("None", (), {"path": str(tmp_path / "none.sock")}), "--no-autostart", "list")
     assert done.returncode == 125 and time.monotonic() - start < 5
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_anothers_script_printed_does_not_talk_to_the_terminal(daemon):
+    printed = b"a\tb\r\x1b]0;title\x07\x1b[2J\xc2\x9b31m\xc3\xa9\x7f\n"
+
+    def handle(request):
+        if "/logs/" in request.target:
+            request.connection.chunked(printed[:12], printed[12:])
+        else:
+            request.connection.json(record(submitted_by=who))
+
+    daemon.handle = handle
+    for options in ([], ["--tail", "5"]):
+        who = "somebody"
+        _, shown = on_terminal(daemon, "logs", RUN, *options)
+        assert shown == "a\tb\r?]0;title??[2J\xc2?31m\xe9?\n".replace("\xc2", "\ufffd"), ascii(shown)
+        who = pwd.getpwuid(os.geteuid()).pw_name
+        assert "\x1b[2J" in on_terminal(daemon, "logs", RUN, *options)[1]
+        who = "somebody"
+        assert amlctl(daemon, "logs", RUN, *options).stdout == printed  # no terminal: the bytes as they are
