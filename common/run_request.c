@@ -80,7 +80,7 @@ static int read_condition(const struct json *value, const char *path, void *to, 
 }
 
 static const struct json_field after_fields[] = {
-	{ "run_id", json_read_string, offsetof(struct run_after, run_id), JSON_REQUIRED },
+	{ "run_id", run_request_read_text, offsetof(struct run_after, run_id), JSON_REQUIRED },
 	{ "condition", read_condition, offsetof(struct run_after, any), 0 },
 };
 
@@ -122,20 +122,18 @@ static int read_after(const struct json *value, const char *path, void *to, stru
 
 static const char arguments_advice[] = "put them into a file of the source directory";
 
-int run_request_check_tags(const struct json *value, const char *path, struct error *err)
-{
-	if (!json_is_object(value))
-		return json_type_error(value, path, "an object", err);
-	if (json_size(value) > RUN_TAGS_MAX)
-		return error_set(err, -EINVAL, path, "%s: at most %d", path, RUN_TAGS_MAX);
-	return 0;
-}
-
 static int read_tags(const struct json *value, const char *path, void *to, struct error *err)
 {
 	int r = run_request_check_tags(value, path, err);
 
 	return r < 0 ? r : json_read_pairs(value, path, to, err);
+}
+
+static int read_variables(const struct json *value, const char *path, void *to, struct error *err)
+{
+	int r = run_request_check_variables(value, path, err);
+
+	return r < 0 ? r : json_read_env(value, path, to, err);
 }
 
 static int read_arguments(const struct json *value, const char *path, void *to, struct error *err)
@@ -197,7 +195,7 @@ static int read_user_managed(
 
 static const struct json_field python_fields[] = {
 	{ "user_managed_dependencies", read_user_managed, 0, 0 },
-	{ "interpreter_path", json_read_string, FIELD(interpreter_path), 0 },
+	{ "interpreter_path", run_request_read_text, FIELD(interpreter_path), 0 },
 };
 
 static int read_python(const struct json *value, const char *path, void *to, struct error *err)
@@ -206,8 +204,8 @@ static int read_python(const struct json *value, const char *path, void *to, str
 }
 
 static const struct json_field environment_fields[] = {
-	{ "name", json_read_string, FIELD(environment_name), 0 },
-	{ "environment_variables", json_read_env, FIELD(environment_variables), 0 },
+	{ "name", run_request_read_text, FIELD(environment_name), 0 },
+	{ "environment_variables", read_variables, FIELD(environment_variables), 0 },
 	{ "python", read_python, 0, 0 },
 };
 
@@ -228,13 +226,13 @@ static int read_resources(const struct json *value, const char *path, void *to, 
 }
 
 static const struct json_field request_fields[] = {
-	{ "experiment_name", json_read_string, FIELD(experiment_name), 0 },
+	{ "experiment_name", run_request_read_text, FIELD(experiment_name), 0 },
 	{ "display_name", json_read_string, FIELD(display_name), 0 },
-	{ "source_directory", json_read_string, FIELD(source_directory), JSON_REQUIRED },
-	{ "script", json_read_string, FIELD(script), 0 },
+	{ "source_directory", run_request_read_text, FIELD(source_directory), JSON_REQUIRED },
+	{ "script", run_request_read_text, FIELD(script), 0 },
 	{ "arguments", read_arguments, FIELD(arguments), 0 },
 	{ "command", read_command, FIELD(command), 0 },
-	{ "compute_target", json_read_string, FIELD(compute_target), 0 },
+	{ "compute_target", run_request_read_text, FIELD(compute_target), 0 },
 	{ "environment", read_environment, 0, 0 },
 	{ "distributed_job_config", read_distributed, 0, 0 },
 	{ "max_run_duration_seconds", read_duration, FIELD(max_run_duration_seconds),

@@ -26,6 +26,12 @@
 #define RUN_ARGUMENTS_BYTES_MAX (256u * 1024)
 #define RUN_ARGUMENTS_MAX 16384
 #define RUN_TAGS_MAX 200
+/* What a record carries is shown in lists, to everybody who sees the run. Keys and values together,
+ * in bytes: of the tags, of the properties, of the environment's variables. */
+#define RUN_TAGS_BYTES_MAX (64u * 1024)
+#define RUN_VARIABLES_BYTES_MAX (256u * 1024)
+/* A name or a path that has no bound of its own, in bytes. */
+#define RUN_TEXT_MAX 4096
 
 #define RUN_AFTER_MAX 64
 
@@ -65,10 +71,18 @@ struct run_request {
 };
 
 int run_request_parse(const struct json *body, struct run_request *ret, struct error *err);
-/* -EINVAL: no object, or more than RUN_TAGS_MAX. Before they are read: who sends a million of them is
- * not to cost more than that. */
-int run_request_check_tags(const struct json *value, const char *path, struct error *err);
 void run_request_release(struct run_request *request);
+
+/*
+ * run_bounds.c. -EINVAL: no object, or more of it than may be. Before they are read: who sends a
+ * million of them is not to cost more than that.
+ */
+int run_request_check_tags(const struct json *value, const char *path, struct error *err);
+int run_request_check_variables(const struct json *value, const char *path, struct error *err);
+/* json_read_string() of RUN_TEXT_MAX bytes at most. */
+int run_request_read_text(const struct json *value, const char *path, void *to, struct error *err);
+/* May a run have so many tags, with so many bytes of keys and values? */
+bool run_tags_fit(int64_t count, int64_t bytes);
 
 /* The request as understood, defaults filled in, without submit_environment. The caller frees. */
 struct json *run_request_definition(const struct run_request *request);

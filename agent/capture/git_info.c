@@ -90,7 +90,7 @@ static void override(char *const *env, const char *name, char **field)
 {
 	const char *value = env_get(env, name);
 
-	if (value && *value)
+	if (value && *value && strlen(value) <= GIT_ANSWER_VALUE_MAX)
 		mem_replace(field, value);
 }
 

@@ -103,7 +103,7 @@ void history_finish(struct history *history, const struct run_record *record,
 void history_put_artifacts(struct history *history, const char *run_id,
 	const struct artifacts *artifacts, history_done done, void *data);
 /* Tags (may be NULL): a NULL value removes one. display_name: NULL leaves it, "" removes it. shared:
- * NULL leaves it. Durable. */
+ * NULL leaves it. -E2BIG: with these it would have more tags than may be (run_tags_fit()). Durable. */
 void history_patch(struct history *history, const char *run_id, const struct pairs *tags,
 	const char *display_name, const bool *shared, history_done done, void *data);
 /* The record, its tags, properties and artifacts (blobs stay). Durable. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "common/cleanup.h"
+#include "common/run_request.h"
 
 static const char set_tag[] = "INSERT INTO tags (seq, key, value) VALUES (?1, ?2, ?3)"
 			      " ON CONFLICT (seq, key) DO UPDATE SET value = excluded.value";
@@ -127,6 +128,27 @@ static int set_shared(struct history_db *db, int64_t seq, bool shared)
 	return history_run(statement);
 }
 
+/* -E2BIG: the tags that were there and those that came are too many together. */
+static int check_tags(struct history_db *db, int64_t seq)
+{
+	_cleanup_(statement_donep) sqlite3_stmt *statement = NULL;
+	int r = history_prepare(db,
+		"SELECT count(*), sum(length(CAST(key AS BLOB)) + length(CAST(value AS BLOB)))"
+		" FROM tags WHERE seq = ?1",
+		&statement);
+
+	if (r < 0)
+		return r;
+	sqlite3_bind_int64(statement, 1, seq);
+	r = history_step(statement);
+	if (r < 0)
+		return r;
+	return run_tags_fit(sqlite3_column_int64(statement, 0), sqlite3_column_int64(statement, 1))
+		       ? 0
+		       : -E2BIG;
+}
+
+/* Who only removes tags may, however many an older build has let in. */
 static int write_patch(struct history *history, const struct history_write *write, int64_t seq)
 {
 	struct history_db *db = &history->writer;
@@ -134,6 +156,8 @@ static int write_patch(struct history *history, const struct history_write *writ
 
 	if (r == 0)
 		r = write_pairs(db, set_tag, seq, &write->tags);
+	if (r == 0 && write->tags.count)
+		r = check_tags(db, seq);
 	if (r == 0 && write->display_name)
 		r = set_display_name(db, seq, write->display_name);
 	if (r == 0 && write->share_given)

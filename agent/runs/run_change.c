@@ -4,8 +4,20 @@
 
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/run_request.h"
 #include "runs/run_live.h"
 #include "runs/run_reply.h"
+
+static void too_many_tags(struct reply *reply)
+{
+	struct error err = ERROR_INIT;
+
+	error_set(&err, -EINVAL, "tags",
+		"tags: %s would have more than %d of them, or more than %u bytes of keys and values "
+		"together; remove some (null as their value)",
+		reply->run_id, RUN_TAGS_MAX, RUN_TAGS_BYTES_MAX);
+	reply_fail(reply, &err);
+}
 
 static void patched(void *data, int result)
 {
@@ -25,7 +37,10 @@ static void patched(void *data, int result)
 			reply->display_name[0] ? reply->display_name : NULL);
 	if (result >= 0 && run && reply->has_shared)
 		run->record.shared = reply->shared;
-	reply_send(reply, result);
+	if (result == -E2BIG)
+		too_many_tags(reply);
+	else
+		reply_send(reply, result);
 }
 
 void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
