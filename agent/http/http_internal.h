@@ -12,7 +12,8 @@
  * MHD takes a response only in `begin` (and then gives the connection up) and in `whole`. So a
  * reply is kept in the request and handed to MHD at one place, queue() of http_request.c, from those
  * two. A request that has no reply yet in `whole` is suspended; the reply resumes it. One whose user
- * has had his turn in this run of MHD is suspended there too, before its handler sees it.
+ * has had his turn in this run of MHD is suspended there too, before its handler sees it; so is a
+ * stream before its next piece is made.
  *
  * MHD is never run from inside a call of a handler: whoever resumes calls http_server_kick(), and the
  * loop's next round runs it.

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 /* What is read at once from a file, and of a stream for an HTTP/1.0 client; one in chunks is read
@@ -74,13 +75,22 @@ static ssize_t end_connection(struct http_request *request, char *to)
 static ssize_t read_stream(void *data, uint64_t position, char *to, size_t size)
 {
 	struct http_request *request = data;
+	int64_t since;
 	ssize_t n;
 
 	(void)position;
 	if (!request->stream_ops)
 		return end_connection(request, to);
+	if (request->deferred) /* it was woken before its turn */
+		http_user_undefer(request);
+	if (http_user_defer(request)) {
+		http_request_suspend(request);
+		return 0;
+	}
 	request->woken = false;
+	since = clock_boot();
 	n = request->stream_ops->read(request->stream, to, size);
+	http_user_spent(request, clock_boot() - since);
 	if (n > 0)
 		return n;
 	if (n == 0 && request->chunked)

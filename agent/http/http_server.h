@@ -30,7 +30,7 @@
  * many connections as his limit says and no more than are still free, so that there is always room
  * for the next user; one more is answered 503 and closed. More requests in a second than he may are
  * answered 429. What his requests keep in memory is bounded. When requests of one user take
- * long, those of others go between them. Root and the daemon's own user are exempt from all that.
+ * long, or the pieces of his streams, those of others go between them. Root and the daemon's own user are exempt from all that.
  *
  * Nobody is waited for in vain: the headers of a request have to be whole within
  * request_timeout_seconds of their first byte (of connecting, for the first request), however slowly
