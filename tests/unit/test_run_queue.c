@@ -311,7 +311,7 @@ static void the_options_are_the_configurations(void **state)
 	assert_int_equal(options.max_running, config.max_running_runs);
 	assert_int_equal(options.cpus, 7);
 	assert_int_equal(options.max_running_per_user, 3);
-	assert_int_equal(options.max_user_priority, 1000);
+	assert_int_equal(options.max_user_priority, 100);
 	assert_int_equal(options.fair_share_us, 60 * USEC_PER_SEC);
 }
 
