@@ -76,7 +76,7 @@ static void reply_error(struct call *call, unsigned status, const char *code,
 	json_set(root, "error", error);
 	text = json_print(root);
 	json_free(root);
-	reply(call, status, "application/json", text, headers);
+	reply(call, status, API_JSON, text, headers);
 }
 
 static size_t meaning_of(int error)
@@ -136,7 +136,12 @@ void api_reply_json(struct call *call, unsigned status, struct json *value)
 	char *text = json_print(value);
 
 	json_free(value);
-	reply(call, status, "application/json", text, NULL);
+	api_reply_text(call, status, text);
+}
+
+void api_reply_text(struct call *call, unsigned status, char *text)
+{
+	reply(call, status, API_JSON, text, NULL);
 }
 
 void api_reply_record(struct call *call, unsigned status, const struct run_record *record)

@@ -5,6 +5,7 @@
 
 #include "api/api_internal.h"
 #include "api/blob_reply.h"
+#include "api/list_reply.h"
 #include "api/live_files.h"
 #include "api/pump.h"
 #include "capture/snapshot.h"
@@ -19,58 +20,132 @@
 
 /* ---- list ---- */
 
-static void reply_list(struct call *call, const struct artifacts *list)
+#define PAGE 200
+
+/* What history knows, and what is in the folders of a live run now, where history does not know it
+ * (better). */
+struct listing {
+	struct call *call;
+	struct artifacts stored; /* a page */
+	size_t stored_at;
+	bool stored_all; /* there is no page after it */
+	struct artifacts live;
+	size_t live_at;
+};
+
+static int next_page(struct listing *listing)
 {
-	struct json *array = json_new_array();
+	const struct call *call = listing->call;
+	struct artifacts *stored = &listing->stored;
+	struct artifacts next = { 0 };
+	struct history_page page = { .limit = PAGE };
+	int r;
 
-	for (size_t i = 0; i < list->count; i++)
-		json_append(array, artifact_json(call->run_id, &list->items[i]));
-	api_reply_json(call, 200, array);
-}
-
-/* What history knows. False after having answered. */
-static bool list_stored(struct call *call, struct artifacts *list)
-{
-	int r = history_artifacts_list(call->api->options.history, call->run_id,
-		http_request_query(call->request, "prefix"), list);
-
+	if (stored->count)
+		page.after = stored->items[stored->count - 1].path;
+	r = history_artifacts_list(call->api->options.history, call->run_id,
+		http_request_query(call->request, "prefix"), &page, &next);
 	if (r < 0)
-		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
-	return r >= 0;
+		return r;
+	artifacts_release(stored);
+	*stored = next;
+	listing->stored_at = 0;
+	listing->stored_all = next.count < PAGE;
+	return 0;
 }
 
-/* What is in the folders of a live run now, where history does not know it (better). */
-static void listed(struct call *call, int result, const struct artifacts *live)
+static const struct artifact *next_of_both(struct listing *listing)
 {
-	const char *prefix = http_request_query(call->request, "prefix");
-	_cleanup_(artifacts_release) struct artifacts list = { 0 };
+	const struct artifact *stored = NULL, *live = NULL;
+	int order;
 
+	if (listing->stored_at < listing->stored.count)
+		stored = &listing->stored.items[listing->stored_at];
+	if (listing->live_at < listing->live.count)
+		live = &listing->live.items[listing->live_at];
+	if (stored && live)
+		order = strcmp(stored->path, live->path);
+	else
+		order = stored ? -1 : 1;
+	if (order <= 0 && stored)
+		listing->stored_at++;
+	if (order >= 0 && live)
+		listing->live_at++;
+	return order <= 0 ? stored : live;
+}
+
+static int next_artifact(void *list, struct json **ret)
+{
+	struct listing *listing = list;
+	const struct artifact *artifact;
+	int r = 0;
+
+	if (listing->stored_at == listing->stored.count && !listing->stored_all)
+		r = next_page(listing);
+	if (r < 0)
+		return r;
+	artifact = next_of_both(listing);
+	if (!artifact)
+		return 0;
+	*ret = artifact_json(listing->call->run_id, artifact);
+	return 1;
+}
+
+static void close_listing(void *list)
+{
+	struct listing *listing = list;
+
+	artifacts_release(&listing->stored);
+	artifacts_release(&listing->live);
+	free(listing);
+}
+
+/* live: taken over. */
+static void reply_list(struct call *call, struct artifacts *live)
+{
+	static const struct list_source source = { next_artifact, close_listing };
+	struct listing *listing = NEW(struct listing);
+
+	listing->call = call;
+	listing->live = *live;
+	*live = (struct artifacts){ 0 };
+	list_reply(call, &source, listing);
+}
+
+/* Those that the prefix leaves, in order. */
+static void choose(struct artifacts *list, const char *prefix)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (!prefix || !strncmp(list->items[i].path, prefix, strlen(prefix)))
+			list->items[count++] = list->items[i];
+		else
+			free(list->items[i].path);
+	}
+	list->count = count;
+	artifacts_sort(list);
+}
+
+static void listed(struct call *call, int result, struct artifacts *live)
+{
 	if (result < 0 && result != -ENOENT) {
 		api_fail(call, result, NULL, "cannot look into the run's folders: %s",
 			strerror(-result));
 		return;
 	}
-	if (!list_stored(call, &list))
-		return;
-	for (size_t i = 0; i < live->count; i++) {
-		const struct artifact *item = &live->items[i];
-
-		if ((!prefix || !strncmp(item->path, prefix, strlen(prefix))) &&
-			!artifacts_find(&list, item->path))
-			artifacts_add(&list, item->path, item->size, NULL, item->modified_us);
-	}
-	artifacts_sort(&list);
-	reply_list(call, &list);
+	choose(live, http_request_query(call->request, "prefix"));
+	reply_list(call, live);
 }
 
 void artifacts_list(struct call *call)
 {
-	_cleanup_(artifacts_release) struct artifacts list = { 0 };
+	struct artifacts none = { 0 };
 
 	if (run_manager_is_live(call->api->options.runs, call->run_id))
 		live_files_list(call, listed);
-	else if (list_stored(call, &list))
-		reply_list(call, &list);
+	else
+		reply_list(call, &none);
 }
 
 /* ---- read ---- */

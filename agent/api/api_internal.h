@@ -9,6 +9,8 @@
 #include "history/history.h"
 #include "runs/run_manager.h"
 
+#define API_JSON "application/json"
+
 struct live_look;
 struct api_names;
 
@@ -120,6 +122,7 @@ void api_named(struct call *call, const char *name);
 
 /* Answers; each takes what it is given over only where it says so. */
 void api_reply_json(struct call *call, unsigned status, struct json *value); /* takes value over */
+void api_reply_text(struct call *call, unsigned status, char *text); /* JSON; takes it over */
 void api_reply_record(struct call *call, unsigned status, const struct run_record *record);
 void api_reply_empty(struct call *call, unsigned status);
 /* Status and code from err->code; a submit's -ENOENT and the like are 400 (bad_request). */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "api/api_internal.h"
+#include "api/list_reply.h"
 #include "common/mem.h"
 
 #define LIST_DEFAULT 100
@@ -90,11 +91,48 @@ static int parse_states(const char *text, char ***ret, struct error *err)
 	return 0;
 }
 
+/* The runs were chosen at the begin; each is shown as it is when its turn comes. */
+struct runs_page {
+	struct call *call;
+	char **run_ids;
+	size_t at;
+};
+
+/* One that was deleted meanwhile, or is not shared any more, is left out. */
+static int next_run(void *list, struct json **ret)
+{
+	struct runs_page *page = list;
+	struct call *call = page->call;
+
+	while (page->run_ids && page->run_ids[page->at]) {
+		_cleanup_(run_record_release) struct run_record record = { 0 };
+		int r = run_manager_get(
+			call->api->options.runs, page->run_ids[page->at++], &record);
+
+		if (r == -ENOENT || (r >= 0 && !history_viewer_sees(&call->viewer.sees, &record)))
+			continue;
+		if (r < 0)
+			return r;
+		*ret = record_json(call->api, &call->viewer, &record);
+		return 1;
+	}
+	return 0;
+}
+
+static void close_runs(void *list)
+{
+	struct runs_page *page = list;
+
+	strv_free(page->run_ids);
+	free(page);
+}
+
 static void reply_list(struct call *call, const struct history_query *query)
 {
-	struct run_record_list list = { 0 };
-	struct json *array;
-	int r = run_manager_list(call->api->options.runs, query, &list);
+	static const struct list_source source = { next_run, close_runs };
+	struct runs_page *page;
+	char **run_ids = NULL;
+	int r = history_list(call->api->options.history, query, &run_ids);
 
 	if (r == -ENOENT) {
 		api_fail(call, -EINVAL, "before", "before: no run \"%.200s\"", query->before);
@@ -104,11 +142,10 @@ static void reply_list(struct call *call, const struct history_query *query)
 		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
 		return;
 	}
-	array = json_new_array();
-	for (size_t i = 0; i < list.count; i++)
-		json_append(array, record_json(call->api, &call->viewer, &list.items[i]));
-	run_record_list_release(&list);
-	api_reply_json(call, 200, array);
+	page = NEW(struct runs_page);
+	page->call = call;
+	page->run_ids = run_ids;
+	list_reply(call, &source, page);
 }
 
 void runs_list(struct call *call)

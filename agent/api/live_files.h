@@ -17,8 +17,8 @@
 /* Is this file of the call's run opened by us, and does that not block? */
 bool live_files_are_ours(struct call *call, const char *path);
 
-/* result: 0, or a negative errno. list: valid for the call; fd is done's to close. */
-typedef void (*live_files_listed)(struct call *call, int result, const struct artifacts *list);
+/* result: 0, or a negative errno. list: valid for the call, may be taken (and zeroed); fd is done's to close. */
+typedef void (*live_files_listed)(struct call *call, int result, struct artifacts *list);
 typedef void (*live_files_opened)(struct call *call, int result, int fd);
 
 void live_files_list(struct call *call, live_files_listed done);

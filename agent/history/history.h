@@ -148,16 +148,23 @@ struct run_record_list {
 	size_t room;
 };
 
-/* Newest first (by the order of insertion). -ENOENT when the viewer knows no such `before`. */
-int history_list(
-	struct history *history, const struct history_query *query, struct run_record_list *ret);
+/* Their ids, newest first (by the order of insertion); a strv, NULL when there is none. -ENOENT when the
+ * viewer knows no such `before`. */
+int history_list(struct history *history, const struct history_query *query, char ***ret_run_ids);
 /* All that are not over, oldest first: for recovery. */
 int history_list_live(struct history *history, struct run_record_list *ret);
 void run_record_list_release(struct run_record_list *list);
 
-/* By path, sorted as bytes; prefix NULL: all. */
-int history_artifacts_list(
-	struct history *history, const char *run_id, const char *prefix, struct artifacts *ret);
+/* Of a list that is read in pages: those after the path or name at which the last one ended, at most
+ * so many. NULL: from its begin, all that there is. */
+struct history_page {
+	const char *after;
+	int64_t limit; /* at least 1 */
+};
+
+/* By path, sorted as bytes; prefix NULL: any. */
+int history_artifacts_list(struct history *history, const char *run_id, const char *prefix,
+	const struct history_page *page, struct artifacts *ret);
 int history_artifact_get(struct history *history, const char *run_id, const char *path,
 	struct artifact *ret); /* the caller frees ret->path */
 
@@ -175,7 +182,7 @@ struct history_experiments {
 
 /* By name. */
 int history_experiments_list(struct history *history, const struct history_viewer *viewer,
-	struct history_experiments *ret);
+	const struct history_page *page, struct history_experiments *ret);
 void history_experiments_release(struct history_experiments *list);
 
 /* How many runs are in each state. */

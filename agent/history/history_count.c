@@ -8,18 +8,19 @@
 #include "common/cleanup.h"
 #include "common/mem.h"
 
-/* "SELECT COLUMNS FROM runs" of all that he sees. own_index has those columns of his own runs; the
+/* "SELECT COLUMNS FROM runs WHERE CONDITION" of all that he sees. own_index has those columns of his own runs; the
  * indexes of what is shared have them all. */
 static void add_rows(struct strbuf *sql, const struct visible *visible, const char *columns,
-	const char *own_index)
+	const char *condition, const char *own_index)
 {
 	if (visible->all)
-		strbuf_addf(sql, "SELECT %s FROM runs", columns);
+		strbuf_addf(sql, "SELECT %s FROM runs WHERE %s", columns, condition);
 	for (size_t i = 0; i < history_visible_parts(visible); i++) {
-		strbuf_addf(sql, "%sSELECT %s FROM runs INDEXED BY %s WHERE ",
+		strbuf_addf(sql, "%sSELECT %s FROM runs INDEXED BY %s WHERE %s AND ",
 			i ? " UNION ALL " : "", columns,
 			history_visible_kind(i) == VISIBLE_OWN ? own_index
-							       : history_visible_index(i));
+							       : history_visible_index(i),
+			condition);
 		history_visible_add_part(sql, visible, i);
 	}
 }
@@ -53,7 +54,7 @@ int history_count_states(struct history *history, const struct history_viewer *v
 	if (r < 0)
 		return r;
 	strbuf_adds(&sql, "SELECT state, count(*) FROM (");
-	add_rows(&sql, &visible, "state", "runs_by_owner_state");
+	add_rows(&sql, &visible, "state", "true", "runs_by_owner_state");
 	strbuf_adds(&sql, ") GROUP BY state");
 	r = history_prepare_once(&history->reader, sql.data, &statement);
 	return r < 0 ? r : read_states(statement, ret);
@@ -80,7 +81,7 @@ static int read_experiments(sqlite3_stmt *statement, struct history_experiments 
 }
 
 int history_experiments_list(struct history *history, const struct history_viewer *viewer,
-	struct history_experiments *ret)
+	const struct history_page *page, struct history_experiments *ret)
 {
 	_cleanup_(history_visible_release) struct visible visible = { 0 };
 	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
@@ -92,11 +93,16 @@ int history_experiments_list(struct history *history, const struct history_viewe
 	strbuf_adds(&sql,
 		"SELECT e.name, e.runs, runs.created_us FROM"
 		" (SELECT experiment_name AS name, count(*) AS runs, max(seq) AS last FROM (");
-	add_rows(&sql, &visible, "experiment_name, seq", "runs_by_owner_experiment");
-	strbuf_adds(&sql, ") GROUP BY experiment_name) AS e"
+	add_rows(&sql, &visible, "experiment_name, seq", "experiment_name > ?1",
+		"runs_by_owner_experiment");
+	strbuf_adds(&sql, ") GROUP BY experiment_name ORDER BY experiment_name LIMIT ?2) AS e"
 			  " JOIN runs ON runs.seq = e.last ORDER BY e.name");
 	r = history_prepare_once(&history->reader, sql.data, &statement);
-	return r < 0 ? r : read_experiments(statement, ret);
+	if (r < 0)
+		return r;
+	history_bind_text(statement, 1, page && page->after ? page->after : "");
+	sqlite3_bind_int64(statement, 2, page ? page->limit : -1);
+	return read_experiments(statement, ret);
 }
 
 int history_each_usage(struct history *history, int64_t since_us,

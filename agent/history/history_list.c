@@ -287,7 +287,19 @@ static int choose_lead(struct history *history, const struct plan *plan, const s
 	return 0;
 }
 
-static int read_plan(struct history *history, const struct plan *plan, struct run_record_list *ret)
+static int read_ids(sqlite3_stmt *statement, char ***ret)
+{
+	_cleanup_(strv_freep) char **ids = NULL;
+	int r;
+
+	while ((r = history_step(statement)) > 0)
+		strv_take(&ids, history_column_text(statement, 0));
+	if (r == 0)
+		*ret = TAKE(ids);
+	return r;
+}
+
+static int read_plan(struct history *history, const struct plan *plan, char ***ret)
 {
 	_cleanup_(parts_release) struct parts parts = { .rest = true };
 	_cleanup_(strbuf_release) struct strbuf sql = STRBUF_INIT;
@@ -298,9 +310,9 @@ static int read_plan(struct history *history, const struct plan *plan, struct ru
 	if (r < 0)
 		return r;
 	lead->add(&parts, plan);
-	strbuf_addf(&sql, "%s WHERE seq IN (%s)" NEWEST, history->select_sql, parts.sql.data);
+	strbuf_addf(&sql, "SELECT run_id FROM runs WHERE seq IN (%s)" NEWEST, parts.sql.data);
 	r = prepare(history, sql.data, plan, plan->query->limit, &statement);
-	return r < 0 ? r : history_read_rows(history, statement, ret);
+	return r < 0 ? r : read_ids(statement, ret);
 }
 
 /* 1 when there cannot be a row. */
@@ -325,16 +337,15 @@ static int make_plan(struct history *history, const struct history_query *query,
 	return r < 0 ? r : query->states && !query->states[0];
 }
 
-int history_list(
-	struct history *history, const struct history_query *query, struct run_record_list *ret)
+int history_list(struct history *history, const struct history_query *query, char ***ret_run_ids)
 {
 	struct plan plan;
 	int r = make_plan(history, query, &plan);
 
 	if (r == 0)
-		r = read_plan(history, &plan, ret);
+		r = read_plan(history, &plan, ret_run_ids);
 	else if (r > 0)
-		*ret = (struct run_record_list){ 0 };
+		*ret_run_ids = NULL;
 	history_visible_release(&plan.visible);
 	return r < 0 ? r : 0;
 }

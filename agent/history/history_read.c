@@ -208,25 +208,31 @@ static void read_artifact(sqlite3_stmt *statement, struct artifact *ret)
 
 #define ARTIFACTS "SELECT path, size, digest, modified_us FROM artifacts WHERE seq = ?1"
 
-/* Those that begin with prefix: a range, which the primary key gives in order. */
-static int select_artifacts(
-	struct history_db *db, const char *prefix, const char *end, sqlite3_stmt **ret)
+#define PAGE_OF_ARTIFACTS " AND path <> ?4 ORDER BY path LIMIT ?5"
+
+/* Those that begin with prefix: a range, which the primary key gives in order. It begins where the page
+ * before ended. */
+static int select_artifacts(struct history_db *db, const char *prefix, const char *end,
+	const struct history_page *page, sqlite3_stmt **ret)
 {
+	const char *after = page && page->after ? page->after : "";
 	int r = history_prepare(db,
-		end ? ARTIFACTS " AND path >= ?2 AND path < ?3 ORDER BY path"
-		    : ARTIFACTS " AND path >= ?2 ORDER BY path",
+		end ? ARTIFACTS " AND path >= ?2 AND path < ?3" PAGE_OF_ARTIFACTS
+		    : ARTIFACTS " AND path >= ?2" PAGE_OF_ARTIFACTS,
 		ret);
 
 	if (r < 0)
 		return r;
-	history_bind_bytes(*ret, 2, prefix);
+	history_bind_bytes(*ret, 2, after[0] ? after : prefix);
 	if (end)
 		history_bind_bytes(*ret, 3, end);
+	history_bind_bytes(*ret, 4, after);
+	sqlite3_bind_int64(*ret, 5, page ? page->limit : -1);
 	return 0;
 }
 
-int history_artifacts_list(
-	struct history *history, const char *run_id, const char *prefix, struct artifacts *ret)
+int history_artifacts_list(struct history *history, const char *run_id, const char *prefix,
+	const struct history_page *page, struct artifacts *ret)
 {
 	_cleanup_(artifacts_release) struct artifacts list = { 0 };
 	_cleanup_(freep) char *end = history_prefix_end(prefix ? prefix : "");
@@ -235,7 +241,7 @@ int history_artifacts_list(
 	int r = history_seq(&history->reader, run_id, &seq);
 
 	if (r == 0)
-		r = select_artifacts(&history->reader, prefix ? prefix : "", end, &statement);
+		r = select_artifacts(&history->reader, prefix ? prefix : "", end, page, &statement);
 	if (r < 0)
 		return r;
 	sqlite3_bind_int64(statement, 1, seq);

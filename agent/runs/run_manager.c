@@ -302,25 +302,6 @@ int run_manager_resolve(struct run_manager *manager, const struct history_viewer
 	return history_resolve(manager->options.history, viewer, name, ret_run_id);
 }
 
-int run_manager_list(
-	struct run_manager *manager, const struct history_query *query, struct run_record_list *ret)
-{
-	int r = history_list(manager->options.history, query, ret);
-
-	if (r < 0)
-		return r;
-	/* Memory knows more than what was committed so far. */
-	for (size_t i = 0; i < ret->count; i++) {
-		const struct run_live *run = run_live_find(manager, ret->items[i].run_id);
-
-		if (!run)
-			continue;
-		run_record_release(&ret->items[i]);
-		run_record_copy(&run->record, &ret->items[i]);
-	}
-	return 0;
-}
-
 bool run_manager_is_live(const struct run_manager *manager, const char *run_id)
 {
 	return run_live_find(manager, run_id) != NULL;

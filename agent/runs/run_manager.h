@@ -146,8 +146,6 @@ int run_manager_resolve(struct run_manager *manager, const struct history_viewer
 	const char *name, char **ret_run_id);
 /* The record as it is now. The caller releases it. */
 int run_manager_get(struct run_manager *manager, const char *run_id, struct run_record *ret);
-int run_manager_list(struct run_manager *manager, const struct history_query *query,
-	struct run_record_list *ret);
 
 /* ---- the queue ---- */
 

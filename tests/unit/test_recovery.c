@@ -250,7 +250,7 @@ static void a_damaged_record_stops_nobody_else_and_costs_no_outputs(void **state
 	end_run(&f, "running", 0);
 	until_over(&f, "running");
 	assert_int_equal(stored_state_of(&f, "running"), RUN_COMPLETED);
-	assert_int_equal(history_artifacts_list(f.history, "running", "outputs/", &list), 0);
+	assert_int_equal(history_artifacts_list(f.history, "running", "outputs/", NULL, &list), 0);
 	assert_int_equal(list.count, 1);
 	artifacts_release(&list);
 }

@@ -72,7 +72,7 @@ static void an_artifact_can_be_put_while_it_runs_and_afterwards(void **state)
 			until_over(&f, run_id);
 		}
 	}
-	assert_int_equal(history_artifacts_list(f.history, run_id, "outputs/", &list), 0);
+	assert_int_equal(history_artifacts_list(f.history, run_id, "outputs/", NULL, &list), 0);
 	assert_int_equal(list.count, 2);
 	artifacts_release(&list);
 }

@@ -297,7 +297,7 @@ static void assert_outputs(const char *run_id, size_t count)
 {
 	struct artifacts list = { 0 };
 
-	assert_int_equal(history_artifacts_list(f.history, run_id, "outputs/", &list), 0);
+	assert_int_equal(history_artifacts_list(f.history, run_id, "outputs/", NULL, &list), 0);
 	assert_int_equal(list.count, count);
 	artifacts_release(&list);
 }
