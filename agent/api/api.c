@@ -274,6 +274,7 @@ static void on_end(void *data, struct http_request *request)
 	if (call->route && call->route->end)
 		call->route->end(call);
 	api_audit_end(call);
+	api_names_await_end(call);
 	free(call->answer.text);
 	strv_free(call->answer.headers);
 	free(call->run_id);

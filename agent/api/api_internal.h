@@ -56,6 +56,9 @@ struct call {
 	struct call_answer answer;
 	TAILQ_ENTRY(call) unnamed; /* api_name::calls */
 	struct api_name *waits_for;
+	void (*named)(struct call *call); /* api_names_await(): to be called then */
+	uv_timer_t *patience;
+	bool patient_no_more;
 	/* GET ?wait= */
 	struct run_waiter waiter;
 	uv_timer_t *timer;
@@ -118,6 +121,13 @@ void api_names_free(struct api_names *names);
  * once, when it is; api_names_forget() before the call goes away. */
 bool api_names_get(struct api_names *names, struct call *call, const char **ret);
 void api_names_forget(struct call *call);
+/*
+ * For a handler that shows the name in the record or the status. True: the run manager knows it, or it
+ * has been waited for long enough (the number is shown then). Else false, and again(call) is called,
+ * once, when true; api_names_await_end() before the call goes away.
+ */
+bool api_names_await(struct call *call, void (*again)(struct call *call));
+void api_names_await_end(struct call *call);
 void api_named(struct call *call, const char *name);
 
 /* Answers; each takes what it is given over only where it says so. */

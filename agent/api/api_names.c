@@ -9,6 +9,8 @@
 #define GOOD_FOR_US (600 * USEC_PER_SEC)
 /* Of more than these the oldest are forgotten: a user may connect under 65536 names (subuid). */
 #define NAMES_MAX 1024
+/* How long a change waits for the name of who makes it. */
+#define PATIENCE_MS 1000
 
 TAILQ_HEAD(call_list, call);
 
@@ -100,6 +102,56 @@ static void look_up(struct work *work)
 		user->identity = (struct identity){ 0 };
 }
 
+/* ---- a call waits, but not for ever ---- */
+
+static void timer_closed(uv_handle_t *timer)
+{
+	free(timer);
+}
+
+void api_names_await_end(struct call *call)
+{
+	call->named = NULL;
+	if (call->patience)
+		uv_close((uv_handle_t *)TAKE(call->patience), timer_closed);
+}
+
+static void end_of_wait(struct call *call)
+{
+	void (*again)(struct call * call) = call->named;
+
+	api_names_await_end(call);
+	again(call);
+}
+
+static void patience_is_over(uv_timer_t *timer)
+{
+	struct call *call = timer->data;
+
+	api_names_forget(call);
+	call->patient_no_more = true;
+	end_of_wait(call);
+}
+
+bool api_names_await(struct call *call, void (*again)(struct call *call))
+{
+	const char *name = NULL;
+
+	if (call->patient_no_more)
+		return true;
+	if (api_names_get(call->api->names, call, &name)) {
+		if (name)
+			run_manager_know_user(call->api->options.runs, call->viewer.sees.uid, name);
+		return true;
+	}
+	call->named = again;
+	call->patience = NEW(uv_timer_t);
+	uv_timer_init(call->api->options.loop, call->patience);
+	call->patience->data = call;
+	uv_timer_start(call->patience, patience_is_over, PATIENCE_MS, 0);
+	return false;
+}
+
 static void looked_up(struct work *work)
 {
 	struct api_name *user = container_of(work, struct api_name, work);
@@ -111,7 +163,10 @@ static void looked_up(struct work *work)
 	user->known_us = clock_boot();
 	while ((call = TAILQ_FIRST(&user->calls))) {
 		api_names_forget(call);
-		api_named(call, user->name);
+		if (call->named)
+			end_of_wait(call);
+		else
+			api_named(call, user->name);
 	}
 }
 

@@ -34,7 +34,7 @@ static bool has_no_keys(struct call *call)
 
 void queue_hold(struct call *call)
 {
-	if (has_no_keys(call))
+	if (api_names_await(call, queue_hold) && has_no_keys(call))
 		run_manager_hold(call->api->options.runs, call->run_id, call->viewer.sees.uid,
 			changed, call);
 }
@@ -87,7 +87,7 @@ void queue_drain(struct call *call)
 	_cleanup_(freep) char *reason = NULL;
 	struct error err = ERROR_INIT;
 
-	if (api_read_body(call, true, &body) < 0)
+	if (!api_names_await(call, queue_drain) || api_read_body(call, true, &body) < 0)
 		return;
 	if (json_read(body, drain_fields, ARRAY_SIZE(drain_fields), &reason, NULL, &err) < 0)
 		drained(call, NULL, &err);
@@ -98,6 +98,6 @@ void queue_drain(struct call *call)
 
 void queue_resume(struct call *call)
 {
-	if (has_no_keys(call))
+	if (api_names_await(call, queue_resume) && has_no_keys(call))
 		run_manager_resume(call->api->options.runs, call->viewer.sees.uid, drained, call);
 }

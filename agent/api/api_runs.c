@@ -365,6 +365,7 @@ static void canceled(void *data, const struct run_record *record, const struct e
 
 void runs_cancel(struct call *call)
 {
-	run_manager_cancel(
-		call->api->options.runs, call->run_id, call->viewer.sees.uid, canceled, call);
+	if (api_names_await(call, runs_cancel))
+		run_manager_cancel(call->api->options.runs, call->run_id, call->viewer.sees.uid,
+			canceled, call);
 }

@@ -133,7 +133,7 @@ void run_live_over(struct run_live *run); /* out of the table, waiters told */
 void run_manager_unpend(struct run_manager *manager);
 /* Is it another user's, so that his files are touched as him? */
 bool run_is_foreign(const struct run_manager *manager, uid_t uid);
-/* Cached; of one who is not known yet the name service is asked. malloc'ed. */
+/* The number of one who is not known yet. malloc'ed. */
 char *run_manager_user_name(struct run_manager *manager, uid_t uid);
 
 /* run_cancel.c */

@@ -158,11 +158,13 @@ bool run_is_foreign(const struct run_manager *manager, uid_t uid)
 char *run_manager_user_name(struct run_manager *manager, uid_t uid)
 {
 	const char *known = user_names_get(&manager->names, uid);
-	_cleanup_(freep) char *name = known ? NULL : user_name_look_up(uid);
 
-	if (name)
-		user_names_set(&manager->names, uid, name);
-	return known ? mem_strdup(known) : TAKE(name);
+	return known ? mem_strdup(known) : mem_printf("%u", (unsigned)uid);
+}
+
+void run_manager_know_user(struct run_manager *manager, uid_t uid, const char *name)
+{
+	user_names_set(&manager->names, uid, name);
 }
 
 /* ---- life of the manager ---- */

@@ -116,6 +116,9 @@ struct submitter {
  */
 void run_manager_submit(struct run_manager *manager, struct run_request *request,
 	const struct submitter *by, run_manager_done done, void *data);
+/* The names of users are not looked up here: it may block. Of those who have submitted they are known;
+ * of others, before they cancel, hold or drain, the caller tells them, or their number is shown. */
+void run_manager_know_user(struct run_manager *manager, uid_t uid, const char *name);
 /* -EALREADY as err->code when the run has ended otherwise. */
 void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,
 	run_manager_done done, void *data);
@@ -130,7 +133,7 @@ void run_manager_release(struct run_manager *manager, const char *run_id, uid_t 
 void run_manager_drain(struct run_manager *manager, uid_t by, const char *reason,
 	run_manager_done done, void *data);
 void run_manager_resume(struct run_manager *manager, uid_t by, run_manager_done done, void *data);
-/* As history_patch(). */
+/* As history_patch(); -EINVAL as err->code when the tags would be too many. */
 void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
 	const char *display_name, const bool *shared, run_manager_done done, void *data);
 /* -EBUSY while it is live. */

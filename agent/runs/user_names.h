@@ -2,8 +2,8 @@
 /*
  * user_names - the names of the users of this daemon, as far as they are known
  *
- * The name service may block, so the loop does not ask it: submits do, on their work threads, and
- * tell it here. Who frees: user_names_release(). Threads: the loop's. Errors: none.
+ * The name service may block, so the loop does not ask it: submits do, and the API of who cancels, holds
+ * or drains, on work threads, and tell it here. Who frees: user_names_release(). Threads: the loop's. Errors: none.
  */
 #pragma once
 
