@@ -14,8 +14,7 @@ static size_t bytes_of(const struct json *object)
 	return bytes;
 }
 
-static int check_bytes(
-	const struct json *object, const char *path, size_t most, struct error *err)
+static int check_bytes(const struct json *object, const char *path, size_t most, struct error *err)
 {
 	size_t bytes = bytes_of(object);
 
