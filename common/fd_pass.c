@@ -10,11 +10,10 @@
 #include "common/cleanup.h"
 
 /* More than we take, so that none is lost unseen when somebody sends many. */
-#define FDS_MAX 16
 
 union control {
 	struct cmsghdr header; /* its alignment */
-	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	char bytes[CMSG_SPACE(sizeof(int))];
 };
 
 static int wait_for(int socket, short events, int timeout_ms)
@@ -69,56 +68,47 @@ int fd_pass_send(int socket, const void *data, size_t size, int fd, int timeout_
 	return 0;
 }
 
-/* The first of them is kept where one is wanted and none was there; the others are closed. */
-static void take_fds(struct msghdr *message, int *kept)
+static void take_fd(struct msghdr *message, int *ret)
 {
-	for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
-		header = CMSG_NXTHDR(message, header)) {
-		size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	struct cmsghdr *header = CMSG_FIRSTHDR(message);
 
-		if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < count; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(header) + i * sizeof(fd), sizeof(fd));
-			if (kept && *kept < 0)
-				*kept = fd;
-			else
-				fd_close(fd);
-		}
-	}
+	if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+		header->cmsg_len >= CMSG_LEN(sizeof(*ret)))
+		memcpy(ret, CMSG_DATA(header), sizeof(*ret));
 }
 
 int fd_pass_receive(int socket, void *data, size_t size, int *ret_fd, int timeout_ms)
 {
-	_cleanup_(closep) int fd = -EBADF;
 	char *at = data;
 
+	if (ret_fd)
+		*ret_fd = -EBADF;
 	while (size > 0) {
 		union control control;
 		struct iovec bytes = { at, size };
-		struct msghdr message = { .msg_iov = &bytes,
-			.msg_iovlen = 1,
-			.msg_control = control.bytes,
-			.msg_controllen = sizeof(control.bytes) };
+		struct msghdr message = { .msg_iov = &bytes, .msg_iovlen = 1 };
 		ssize_t n;
 		int r = wait_for(socket, POLLIN, timeout_ms);
 
 		if (r < 0)
 			return r;
+		/* Room for the one that is wanted: others are not ours to close, which may hang, but
+		 * the kernel's to drop. */
+		if (ret_fd && *ret_fd < 0) {
+			message.msg_control = control.bytes;
+			message.msg_controllen = CMSG_LEN(sizeof(*ret_fd));
+		}
 		n = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n < 0)
 			return -errno;
-		take_fds(&message, ret_fd ? &fd : NULL);
+		if (message.msg_control)
+			take_fd(&message, ret_fd);
 		if (n == 0)
 			return -ECONNRESET;
 		at += n;
 		size -= (size_t)n;
 	}
-	if (ret_fd)
-		*ret_fd = TAKE_FD(fd);
 	return 0;
 }

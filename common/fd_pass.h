@@ -12,6 +12,6 @@
 /* All of it. fd: goes along with the first byte; negative: none. */
 int fd_pass_send(int socket, const void *data, size_t size, int fd, int timeout_ms);
 
-/* All of size. *ret_fd (NULL: none is expected, and one that comes is closed): close-on-exec, the
- * caller's; -EBADF when none came. */
+/* All of size. *ret_fd (NULL: none is taken): close-on-exec, the caller's, after a failure too: closing
+ * what somebody else has opened may take for ever. -EBADF when none came. More than one are dropped. */
 int fd_pass_receive(int socket, void *data, size_t size, int *ret_fd, int timeout_ms);

@@ -300,22 +300,25 @@ static int list_ours(struct collector *collector)
 
 /* The user has a process open his work/: 0 with NULL when there is none. */
 static int open_user(
-	const struct identity *as, const char *run_dir, struct user_files **ret, struct error *err)
+	const struct collect_options *options, struct user_files **ret, struct error *err)
 {
-	_cleanup_(freep) char *work = path_join(run_dir, RUN_DIR_WORK);
+	_cleanup_(freep) char *work = path_join(options->run_dir, RUN_DIR_WORK);
 	_cleanup_(freep) char *real = NULL;
 	uint64_t device, inode;
-	int r = user_files_open(as, work, ret, &device, &inode, &real);
+	int r = user_files_open(options->as, work, ret, &device, &inode, &real);
 
 	if (r == -ENOENT)
 		return 0;
-	return r < 0 ? error_errno(err, r, RUN_DIR_WORK, "cannot open %s as its user", work) : 0;
+	if (r < 0)
+		return error_errno(err, r, RUN_DIR_WORK, "cannot open %s as its user", work);
+	user_files_set_mount(*ret, options->run_dirfd);
+	return 0;
 }
 
 static int list_his(struct collector *collector)
 {
 	const struct collect_options *options = collector->options;
-	int r = open_user(options->as, options->run_dir, &collector->user, collector->err);
+	int r = open_user(options, &collector->user, collector->err);
 
 	return r < 0 || !collector->user
 		       ? r
@@ -384,7 +387,7 @@ static int list_live(const struct collect_options *options, struct collect_list 
 	int r;
 
 	if (options->as) {
-		r = open_user(options->as, options->run_dir, &user, NULL);
+		r = open_user(options, &user, NULL);
 		return r < 0 || !user ? r : user_files_list(user, true, ret, NULL);
 	}
 	work_fd = open_work(options->run_dirfd);
@@ -451,11 +454,15 @@ static int open_ours(int run_dirfd, const char *path, int *ret_fd)
 static int open_his(const struct collect_options *options, const char *path, int *ret_fd)
 {
 	_cleanup_(user_files_closep) struct user_files *user = NULL;
-	int r = open_user(options->as, options->run_dir, &user, NULL);
+	int r = open_user(options, &user, NULL);
 	struct file_stamp stamp;
 
 	if (r >= 0)
 		r = user ? user_files_open_file(user, path, &stamp) : -ENOENT;
+	if (r >= 0 && lseek(r, 0, SEEK_CUR) < 0) { /* a pipe: something is mounted there */
+		close(r);
+		r = -ENOENT;
+	}
 	if (r < 0)
 		return not_a_file(r);
 	*ret_fd = r;

@@ -94,6 +94,11 @@ static int fail(
 			"\"%s\" changes all the time while it is read: wait until nothing writes "
 			"to it, or list it in %s",
 			path.data, reader->walk->advice);
+	if (r == -ETIMEDOUT)
+		return error_set(err, -EBUSY, path.data,
+			"\"%s\" does not answer: its file system hangs; list it in %s if it need not "
+			"be there",
+			path.data, reader->walk->advice);
 	if (r == -EACCES || r == -EPERM)
 		return error_set(err, -EACCES, path.data,
 			"no permission to read \"%s\": change that (chmod u+r), or list it in %s",

@@ -4,20 +4,20 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/magic.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/statfs.h>
 #include <sys/wait.h>
 
+#include "capture/mount_trust.h"
 #include "capture/user_files_wire.h"
 #include "capture/user_helper.h"
 #include "capture/walk_text.h"
 #include "common/fd_pass.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/spawn.h"
 
@@ -28,6 +28,9 @@ struct user_files {
 	int socket;
 	pid_t pid;
 	int broken; /* a negative errno: nothing is asked any more */
+	uid_t uid;
+	uint64_t mount;   /* that of our own folder for the run; 0: it is not about one */
+	uint64_t trusted; /* another that was found to be; racing threads find the same */
 };
 
 /* ---- the process ---- */
@@ -92,15 +95,12 @@ static int start(struct user_files *files, const struct identity *as)
 	return r;
 }
 
-/* It holds nothing that is worth an orderly end. Our child until it is waited for: the pid is its. */
+/* It holds nothing that is worth an orderly end. */
 static void end(struct user_files *files)
 {
 	files->socket = fd_close(files->socket);
-	if (files->pid <= 0)
-		return;
-	kill(files->pid, SIGKILL);
-	while (waitpid(files->pid, NULL, 0) < 0 && errno == EINTR)
-		;
+	if (files->pid > 0)
+		user_helper_end(files->pid);
 	files->pid = 0;
 }
 
@@ -218,20 +218,61 @@ static int set_root(struct user_files *files, const char *path, uint64_t *ret_de
 	return 0;
 }
 
+/* Who hands over something else wants us to hang: by reading it, or by closing it. It stays open, and
+ * he gets nothing more done for as long as we live. */
+static pthread_mutex_t distrusted_lock = PTHREAD_MUTEX_INITIALIZER;
+static uid_t *distrusted;
+static size_t distrusted_count, distrusted_room;
+
+static void distrust(uid_t uid)
+{
+	pthread_mutex_lock(&distrusted_lock);
+	GROW(distrusted, distrusted_count, distrusted_room);
+	distrusted[distrusted_count++] = uid;
+	pthread_mutex_unlock(&distrusted_lock);
+	log_error(
+		"a process of user %u sent a descriptor that is none of a file of his: what he submits "
+		"is refused until amlagentd is started again",
+		(unsigned)uid);
+}
+
+static bool is_distrusted(uid_t uid)
+{
+	bool found = false;
+
+	pthread_mutex_lock(&distrusted_lock);
+	for (size_t i = 0; i < distrusted_count; i++)
+		found |= distrusted[i] == uid;
+	pthread_mutex_unlock(&distrusted_lock);
+	return found;
+}
+
 int user_files_open(const struct identity *as, const char *path, struct user_files **ret,
 	uint64_t *ret_device, uint64_t *ret_inode, char **ret_real)
 {
-	_cleanup_(user_files_closep) struct user_files *files = NEW(struct user_files);
+	_cleanup_(user_files_closep) struct user_files *files = NULL;
 	int r;
 
+	if (is_distrusted(as->uid))
+		return -EPERM;
+	files = NEW(struct user_files);
 	pthread_mutex_init(&files->lock, NULL);
 	files->socket = -EBADF;
+	files->uid = as->uid;
 	r = start(files, as);
 	if (r >= 0)
 		r = set_root(files, path, ret_device, ret_inode, ret_real);
 	if (r >= 0)
 		*ret = TAKE(files);
 	return r;
+}
+
+void user_files_set_mount(struct user_files *files, int dirfd)
+{
+	struct file_stamp stamp;
+
+	if (mount_look(dirfd, &stamp, &files->mount) < 0)
+		files->mount = 0;
 }
 
 int user_files_look(struct user_files *files, const char *path, mode_t *ret)
@@ -262,28 +303,27 @@ int user_files_walk(struct user_files *files, const struct walk_options *options
 	return walk_text_parse(reply.data, reply.size, ret) < 0 ? told(-EPROTO, &reply, err) : 0;
 }
 
-/* A FUSE mount is its user's alone: everybody else may not even ask what a file of it is, but what he
- * opened can be read. No pipe and no socket is there in it: those would not seek. */
-static bool is_his_alone(int fd)
+/* ---- descriptors of his ---- */
+
+/* May we read it, and close it? 1: it is a pipe. */
+static int judge(struct user_files *files, int fd, struct file_stamp *ret)
 {
-	struct statfs fs;
+	int flags = fcntl(fd, F_GETFL);
+	uint64_t mount;
 
-	return fstatfs(fd, &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC &&
-	       lseek(fd, 0, SEEK_CUR) >= 0;
-}
-
-/* 1: nobody but its user is told. */
-static int see(int fd, struct file_stamp *ret)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) == 0) {
-		*ret = file_stamp_of(&st);
-		return S_ISREG(st.st_mode) ? 0 : -EPROTO;
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDONLY || flags & O_PATH ||
+		mount_look(fd, ret, &mount) < 0)
+		return -EPROTO;
+	if (S_ISFIFO(ret->mode))
+		return fcntl(fd, F_SETFL, O_NONBLOCK) < 0 ? -errno : 1;
+	if (!S_ISREG(ret->mode))
+		return -EPROTO;
+	if (!mount || (mount != files->mount && mount != files->trusted)) {
+		if (!mount_is_trusted(mount))
+			return -EPROTO;
+		files->trusted = mount;
 	}
-	if (errno != EACCES)
-		return -errno;
-	return is_his_alone(fd) ? 1 : -EACCES;
+	return 0;
 }
 
 static int take_stamp(const struct strbuf *reply, struct file_stamp *ret)
@@ -294,39 +334,45 @@ static int take_stamp(const struct strbuf *reply, struct file_stamp *ret)
 	return S_ISREG(ret->mode) ? 0 : -EPROTO;
 }
 
-/* Is it what was asked for, and not a pipe that nobody writes to, or a socket? */
-static int prove(int fd, const struct strbuf *reply, struct file_stamp *ret)
+static int ask_open(struct user_files *files, const char *path, struct strbuf *reply, int *ret_fd)
 {
-	int flags = fcntl(fd, F_GETFL);
-	int r;
+	const struct user_files_open wanted = { files->mount };
+	_cleanup_(strbuf_release) struct strbuf request = STRBUF_INIT;
 
-	if (flags < 0)
-		return -errno;
-	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_PATH)
-		return -EPROTO;
-	r = see(fd, ret);
-	return r <= 0 ? r : take_stamp(reply, ret);
+	strbuf_add(&request, &wanted, sizeof(wanted));
+	strbuf_adds(&request, path);
+	return request.size > USER_FILES_PATH_MAX
+		       ? -ENAMETOOLONG
+		       : ask(files, USER_FILES_OPEN, request.data, request.size,
+				 sizeof(struct file_stamp), reply, ret_fd);
 }
 
 int user_files_open_file(struct user_files *files, const char *path, struct file_stamp *ret)
 {
 	_cleanup_(strbuf_release) struct strbuf reply = STRBUF_INIT;
-	_cleanup_(closep) int fd = -EBADF;
-	int r = ask_path(files, USER_FILES_OPEN, path, sizeof(*ret), &reply, &fd);
+	int fd = -EBADF;
+	int r = ask_open(files, path, &reply, &fd);
+	int kind = fd < 0 ? -EPROTO : judge(files, fd, ret);
 
+	if (kind < 0 && fd >= 0)
+		distrust(files->uid);
+	if (kind < 0)
+		return r < 0 ? r : -EPROTO;
+	if (r >= 0 && kind > 0)
+		r = take_stamp(&reply, ret);
 	if (r < 0)
-		return r;
-	r = fd < 0 ? -EPROTO : prove(fd, &reply, ret);
-	return r < 0 ? r : TAKE_FD(fd);
+		close(fd);
+	return r < 0 ? r : fd;
 }
 
 int user_files_stamp(struct user_files *files, int fd, const char *path, struct file_stamp *ret)
 {
 	_cleanup_(strbuf_release) struct strbuf reply = STRBUF_INIT;
-	int r = see(fd, ret);
+	int kind = judge(files, fd, ret);
+	int r;
 
-	if (r <= 0)
-		return r;
+	if (kind <= 0)
+		return kind;
 	r = ask_path(files, USER_FILES_STAMP, path, sizeof(*ret), &reply, NULL);
 	return r < 0 ? r : take_stamp(&reply, ret);
 }

@@ -6,12 +6,15 @@
  * for, it can do no more than he can.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "capture/collect_list.h"
 #include "capture/file_stamp.h"
 #include "capture/folder.h"
+#include "capture/mount_trust.h"
+#include "capture/user_confine.h"
 #include "capture/user_files.h"
 #include "capture/user_files_wire.h"
 #include "capture/walk_text.h"
@@ -20,10 +23,12 @@
 #include "common/mem.h"
 
 #define FOR_EVER (-1)
+#define PIECE (256u * 1024)
 
 struct server {
 	int root_fd;
 	struct folder_cursor cursor;
+	uint64_t trusted; /* a mount that is */
 };
 
 struct answer {
@@ -100,57 +105,126 @@ static int walk(struct server *server, const struct strbuf *request, struct answ
 	return check_size(answer, WALK_TEXT_MAX);
 }
 
-static int add_stamp(struct answer *answer, const struct stat *st)
+static void add_stamp(struct answer *answer, const struct stat *st)
 {
 	struct file_stamp stamp;
 
 	memset(&stamp, 0, sizeof(stamp)); /* the padding too */
 	stamp = file_stamp_of(st);
 	strbuf_add(&answer->data, &stamp, sizeof(stamp));
-	return 0;
 }
 
 /* Names what the daemon has been told of. The folder's descriptor, the cursor's; or a negative errno. */
-static int find(struct server *server, const struct strbuf *request, const char **ret_name,
-	struct stat *ret)
+static int find(struct server *server, const char *path, const char **ret_name, struct stat *ret)
 {
 	int dirfd;
 
-	if (!path_is_inside(request->data))
+	if (!path_is_inside(path))
 		return -EINVAL;
-	dirfd = folder_cursor_parent(&server->cursor, request->data, ret_name);
+	dirfd = folder_cursor_parent(&server->cursor, path, ret_name);
 	if (dirfd < 0)
 		return dirfd;
 	return fstatat(dirfd, *ret_name, ret, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : dirfd;
 }
 
+/* All of it, or as much as can be read: the size tells. */
+static void pump(int from, int to)
+{
+	_cleanup_(freep) char *buffer = mem_alloc(PIECE);
+	ssize_t n;
+
+	while ((n = read(from, buffer, PIECE)) > 0 || (n < 0 && errno == EINTR))
+		if (n > 0 && file_write_all(to, buffer, (size_t)n) < 0)
+			return;
+}
+
+/* By a process of its own: this one goes on answering, whatever the file system does. */
+static int make_stream(int fd, int *ret)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	(void)fcntl(ends[1], F_SETPIPE_SZ, PIECE);
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		if (user_die_with_parent() >= 0)
+			pump(fd, ends[1]);
+		_exit(0);
+	}
+	close(ends[1]);
+	if (pid < 0) {
+		close(ends[0]);
+		return -EAGAIN;
+	}
+	*ret = ends[0];
+	return 0;
+}
+
+/* The daemon does not take a descriptor of a mount that its user can make hang. */
+static bool is_taken(struct server *server, int fd, uint64_t mount_given)
+{
+	struct file_stamp stamp;
+	uint64_t mount;
+
+	if (mount_look(fd, &stamp, &mount) < 0)
+		return false;
+	if (mount && (mount == mount_given || mount == server->trusted))
+		return true;
+	if (!mount_is_trusted(mount))
+		return false;
+	server->trusted = mount;
+	return true;
+}
+
+static int hand_over(struct server *server, int fd, uint64_t mount, struct answer *answer)
+{
+	_cleanup_(closep) int file = fd;
+
+	if (!is_taken(server, fd, mount))
+		return make_stream(fd, &answer->fd);
+	answer->fd = TAKE_FD(file);
+	return 0;
+}
+
 /* What is no regular file by now is not opened. */
 static int open_file(struct server *server, const struct strbuf *request, struct answer *answer)
 {
-	const char *name;
+	const char *path = request->data + sizeof(struct user_files_open), *name;
+	struct user_files_open wanted;
 	struct stat st;
-	int dirfd = find(server, request, &name, &st);
+	int dirfd, fd;
 
+	if (request->size < sizeof(wanted))
+		return -EINVAL;
+	memcpy(&wanted, request->data, sizeof(wanted));
+	dirfd = find(server, path, &name, &st);
 	if (dirfd < 0)
 		return dirfd;
 	if (!S_ISREG(st.st_mode))
 		return S_ISLNK(st.st_mode) ? -ELOOP : -ENXIO;
-	answer->fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (answer->fd < 0 || fstat(answer->fd, &st) < 0)
+	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd < 0)
 		return -errno;
-	if (S_ISREG(st.st_mode))
-		return add_stamp(answer, &st);
-	answer->fd = fd_close(answer->fd); /* something else stands there by now */
-	return -ENXIO;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) { /* something else stands there by now */
+		close(fd);
+		return -ENXIO;
+	}
+	add_stamp(answer, &st);
+	return hand_over(server, fd, wanted.mount, answer);
 }
 
 static int stamp(struct server *server, const struct strbuf *request, struct answer *answer)
 {
 	const char *name;
 	struct stat st;
-	int dirfd = find(server, request, &name, &st);
+	int dirfd = find(server, request->data, &name, &st);
 
-	return dirfd < 0 ? dirfd : add_stamp(answer, &st);
+	if (dirfd >= 0)
+		add_stamp(answer, &st);
+	return dirfd < 0 ? dirfd : 0;
 }
 
 static int list(struct server *server, const struct strbuf *request, struct answer *answer)
@@ -229,6 +303,7 @@ int user_files_main(void)
 {
 	struct server server = { .root_fd = -EBADF, .cursor = FOLDER_CURSOR_INIT(-EBADF) };
 
+	signal(SIGCHLD, SIG_IGN); /* nobody waits for those of make_stream() */
 	while (serve_one(&server) >= 0)
 		;
 	folder_cursor_release(&server.cursor);

@@ -16,7 +16,8 @@ enum user_files_op {
 	USER_FILES_ROOT, /* a path: the root from now on. Reply: user_files_root, the real path */
 	USER_FILES_LOOK, /* a path below the root, links followed. Reply: uint32_t st_mode */
 	USER_FILES_WALK, /* struct user_files_walk. Reply: walk_text; or an error as below */
-	USER_FILES_OPEN, /* a path: a regular file, no link on the way. Reply: its descriptor, file_stamp */
+	USER_FILES_OPEN, /* user_files_open, a path: a regular file, no link on the way. Reply: file_stamp, and
+			  * its descriptor, or a pipe that its bytes come out of */
 	USER_FILES_STAMP, /* a path, no link on the way. Reply: file_stamp of what is there now */
 	USER_FILES_LIST, /* struct user_files_list: the run's outputs. Reply: outputs_text; or an error */
 	USER_FILES_OP_COUNT,
@@ -38,6 +39,12 @@ struct user_files_reply {
 
 struct user_files_root {
 	uint64_t device, inode;
+};
+
+/* The descriptor itself is of use only where the file's mount is trusted (mount_trust.h), or this one;
+ * 0: none. */
+struct user_files_open {
+	uint64_t mount;
 };
 
 struct user_files_walk {

@@ -13,6 +13,8 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "common/identity.h"
 
 #define USER_HELPER "amlagent-user-helper"
@@ -22,6 +24,10 @@
 
 /* Its path, looked up once; NULL when it is not installed. Of the process's lifetime. */
 const char *user_helper_path(void);
+
+/* End one of ours, by SIGKILL. What it waits for in the kernel may be its user's, for ever: then it is
+ * not waited for here, but looked at again by the next call. */
+void user_helper_end(pid_t pid);
 
 /* Another one, before the first of these calls: for tests. */
 void user_helper_use(const char *path);

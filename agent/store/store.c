@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -201,6 +202,17 @@ int store_open_blob(
 	return 0;
 }
 
+/* A pipe that is not to be waited for in vain. */
+static int wait_for_bytes(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLIN };
+	int n = poll(&look, 1, STORE_STREAM_TIMEOUT_MS);
+
+	if (n < 0)
+		return errno == EINTR ? 0 : -errno;
+	return n ? 0 : -ETIMEDOUT;
+}
+
 ssize_t store_read_full(int fd, void *to, size_t size)
 {
 	size_t have = 0;
@@ -208,13 +220,17 @@ ssize_t store_read_full(int fd, void *to, size_t size)
 	while (have < size) {
 		ssize_t n = read(fd, (char *)to + have, size - have);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return -errno;
+		if (n < 0 && errno == EAGAIN) {
+			int r = wait_for_bytes(fd);
+
+			if (r < 0)
+				return r;
+		}
 		if (n == 0)
 			break;
-		have += (size_t)n;
+		have += n > 0 ? (size_t)n : 0;
 	}
 	return (ssize_t)have;
 }

@@ -54,8 +54,12 @@ DEFINE_CLEANUP(struct store_batch *, store_batch_abort);
 /* Keep these bytes. */
 int store_batch_put(struct store_batch *batch, const void *data, size_t size, struct digest *ret);
 
+/* How long a pipe may give nothing, in milliseconds. */
+#define STORE_STREAM_TIMEOUT_MS 30000
+
 /* Keep what can be read from fd, from its offset to its end, as it is read (one pass: what is
- * hashed is what is written). fd stays the caller's. */
+ * hashed is what is written). It may be a pipe that does not block: -ETIMEDOUT when it gives nothing
+ * for too long. fd stays the caller's. */
 int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
 /* The same of at most max bytes: -EFBIG for more, and nothing is kept. For what somebody else can make
  * grow while it is read. */

@@ -298,6 +298,7 @@ open("logs/mine.txt", "w").write("mine")
     finally:
         gate.open()
     assert not unfinished(desk.ended(run))
+    wait_for(lambda: not work.exists(), "its folder, with the link that this test made, is removed")
 
 
 @pytest.mark.timeout(300)
