@@ -14,6 +14,7 @@
 
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/run_request.h"
 #include "common/strbuf.h"
 #include "history/history.h"
 
@@ -381,6 +382,68 @@ static void patch_changes_tags_and_the_display_name_alone(void **state)
 	assert_int_equal(wait_last(f), -ENOENT);
 }
 
+static int patch_tags(struct fixture *f, const char *prefix, size_t count, size_t size)
+{
+	_cleanup_(pairs_release) struct pairs tags = { 0 };
+	_cleanup_(freep) char *value = mem_alloc(size + 1);
+
+	memset(value, 'v', size);
+	for (size_t i = 0; i < count; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "%s%03zu", prefix, i);
+		pairs_set(&tags, key, value);
+	}
+	history_patch(f->history, "e_1_00000001", &tags, "named", NULL, on_done, ask());
+	return wait_last(f);
+}
+
+/* Of a patch that is refused nothing is done. */
+static void expect_tags(struct fixture *f, size_t count, const char *display_name)
+{
+	_cleanup_(run_record_release) struct run_record read = { 0 };
+
+	assert_int_equal(history_get(f->history, "e_1_00000001", &read), 0);
+	assert_int_equal(read.tags.count, count);
+	assert_int_equal(!read.display_name, !display_name);
+}
+
+static void patches_add_so_many_tags_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+	struct pair none = { (char *)"a000", NULL };
+
+	assert_int_equal(insert(f, "e_1_00000001", "e", RUN_QUEUED), 0);
+	history_patch(f->history, "e_1_00000001", NULL, "", NULL, on_done, ask());
+	assert_int_equal(patch_tags(f, "a", 201, 1), -E2BIG);
+	expect_tags(f, 0, NULL);
+	assert_int_equal(patch_tags(f, "a", 199, 1), 0);
+	assert_int_equal(patch_tags(f, "a", 199, 2), 0);
+	assert_int_equal(patch_tags(f, "b", 2, 1), -E2BIG);
+	expect_tags(f, 199, "named");
+	assert_int_equal(patch_tags(f, "b", 1, 1), 0);
+	history_patch(f->history, "e_1_00000001", &(struct pairs){ &none, 1, 1 }, NULL, NULL,
+		on_done, ask());
+	assert_int_equal(wait_last(f), 0);
+	assert_int_equal(patch_tags(f, "c", 1, 1), 0);
+	expect_tags(f, 200, "named");
+}
+
+static void patches_add_so_many_bytes_and_no_more(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(insert(f, "e_1_00000001", "e", RUN_QUEUED), 0);
+	assert_int_equal(patch_tags(f, "a", 1, 60000), 0);
+	assert_int_equal(patch_tags(f, "b", 1, 6000), -E2BIG);
+	expect_tags(f, 1, "named");
+	assert_int_equal(patch_tags(f, "a", 1, RUN_TAGS_BYTES_MAX - 4), 0);
+	assert_int_equal(patch_tags(f, "a", 1, RUN_TAGS_BYTES_MAX - 3), -E2BIG);
+	assert_int_equal(patch_tags(f, "a", 1, 10), 0);
+	assert_int_equal(patch_tags(f, "b", 1, 6000), 0);
+	expect_tags(f, 2, "named");
+}
+
 static void update_adds_properties_and_leaves_tags(void **state)
 {
 	struct fixture *f = *state;
@@ -680,6 +743,66 @@ static void counts_and_experiments(void **state)
 	assert_int_equal(list.items[0].runs, 4);
 	assert_int_equal(list.items[0].last_created_us, 94);
 	assert_string_equal(list.items[1].name, "y");
+}
+
+static void experiments_are_read_in_pages(void **state)
+{
+	struct fixture *f = *state;
+	char name[16];
+
+	for (int i = 0; i < 5; i++) {
+		_cleanup_(freep) char *run_id = mem_printf("r%d_1_00000001", i);
+
+		snprintf(name, sizeof(name), "e%d", i);
+		assert_int_equal(insert(f, run_id, name, RUN_QUEUED), 0);
+	}
+	for (int i = 0; i <= 5; i += 2) {
+		_cleanup_(history_experiments_release) struct history_experiments list = { 0 };
+		struct history_page page = { i ? name : NULL, 2 };
+
+		snprintf(name, sizeof(name), "e%d", i - 1);
+		assert_int_equal(history_experiments_list(f->history, NULL, &page, &list), 0);
+		assert_int_equal(list.count, i == 4 ? 1 : 2);
+		snprintf(name, sizeof(name), "e%d", i);
+		assert_string_equal(list.items[0].name, name);
+	}
+}
+
+/* A page ends anywhere: the next one begins after it, and within the prefix. */
+static void artifacts_are_read_in_pages(void **state)
+{
+	static const char *const names[] = { "logs/a", "outputs/a", "outputs/a\xff", "outputs/b",
+		"outputs/b/c", "user_logs/z" };
+	struct fixture *f = *state;
+	struct artifacts artifacts = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		artifacts_add(&artifacts, names[i], i, NULL, 1);
+	assert_int_equal(insert(f, "e_1_00000001", "e", RUN_QUEUED), 0);
+	history_put_artifacts(f->history, "e_1_00000001", &artifacts, on_done, ask());
+	assert_int_equal(wait_last(f), 0);
+	artifacts_release(&artifacts);
+	for (int64_t limit = 1; limit < 7; limit++) {
+		for (size_t i = 0; i <= ARRAY_SIZE(names); i++) {
+			struct history_page page = { i ? names[i - 1] : NULL, limit };
+			size_t left = ARRAY_SIZE(names) - i;
+
+			assert_int_equal(history_artifacts_list(f->history, "e_1_00000001", NULL,
+						 &page, &artifacts),
+				0);
+			assert_int_equal(
+				artifacts.count, left < (size_t)limit ? left : (size_t)limit);
+			for (size_t k = 0; k < artifacts.count; k++)
+				assert_string_equal(artifacts.items[k].path, names[i + k]);
+			artifacts_release(&artifacts);
+		}
+	}
+	assert_int_equal(history_artifacts_list(f->history, "e_1_00000001", "outputs/",
+				 &(struct history_page){ "outputs/b", 10 }, &artifacts),
+		0);
+	assert_int_equal(artifacts.count, 1);
+	assert_string_equal(artifacts.items[0].path, "outputs/b/c");
+	artifacts_release(&artifacts);
 }
 
 static void expect_resolved(struct fixture *f, const char *name, int r, const char *run_id)
@@ -1056,6 +1179,10 @@ int main(void)
 		TEST(one_failing_write_leaves_its_group_alone),
 		TEST(close_carries_out_what_is_queued),
 		TEST(patch_changes_tags_and_the_display_name_alone),
+		TEST(patches_add_so_many_tags_and_no_more),
+		TEST(patches_add_so_many_bytes_and_no_more),
+		TEST(artifacts_are_read_in_pages),
+		TEST(experiments_are_read_in_pages),
 		TEST(update_adds_properties_and_leaves_tags),
 		TEST(artifacts_keep_names_of_any_bytes),
 		TEST(finish_replaces_artifacts_by_path),

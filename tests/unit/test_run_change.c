@@ -45,6 +45,36 @@ static void tags_and_names_change_while_it_runs_and_afterwards(void **state)
 	}
 }
 
+static void more_tags_than_may_be_are_refused_whole(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	_cleanup_(freep) char *value = mem_alloc(RUN_TAGS_BYTES_MAX);
+
+	(void)state;
+	memset(value, 'v', RUN_TAGS_BYTES_MAX - 1);
+	until_running(&f, run_id);
+	for (int i = 0; i < 2; i++) {
+		struct answer first = { 0 }, second = { 0 };
+		struct run_record now = { 0 };
+
+		patch(run_id, "k", value, NULL, &first);
+		assert_true(first.has_record);
+		patch(run_id, "l", "v", "name", &second);
+		assert_int_equal(second.err.code, -EINVAL);
+		assert_string_equal(second.err.target, "tags");
+		assert_int_equal(run_manager_get(f.manager, run_id, &now), 0);
+		assert_int_equal(now.tags.count, 1);
+		assert_null(now.display_name);
+		run_record_release(&now);
+		answer_release(&first);
+		answer_release(&second);
+		if (i == 0) {
+			end_run(&f, run_id, 0);
+			until_over(&f, run_id);
+		}
+	}
+}
+
 static void an_artifact_can_be_put_while_it_runs_and_afterwards(void **state)
 {
 	_cleanup_(freep) char *run_id = submit(&f, NULL);
@@ -142,6 +172,7 @@ int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		TEST(tags_and_names_change_while_it_runs_and_afterwards),
+		TEST(more_tags_than_may_be_are_refused_whole),
 		TEST(an_artifact_can_be_put_while_it_runs_and_afterwards),
 		TEST(a_live_run_is_not_deleted_an_ended_one_with_its_folder),
 		TEST(a_run_whose_id_begins_anothers_is_itself),

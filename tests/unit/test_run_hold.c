@@ -163,6 +163,9 @@ static void a_hold_that_cannot_be_written_is_taken_back(void **state)
 
 static void drain(const char *reason, struct answer *answer)
 {
+	_cleanup_(freep) char *me = my_name();
+
+	run_manager_know_user(f.manager, getuid(), me);
 	*answer = (struct answer){ 0 };
 	run_manager_drain(f.manager, getuid(), reason, answered, answer);
 	until(&f, answer->count);

@@ -119,6 +119,78 @@ static void bad_requests_name_the_field(void **state)
 	}
 }
 
+/* One key of this size in an object, or one string. */
+static char *large(const char *before, size_t bytes, const char *after)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	strbuf_adds(&text, "{\"source_directory\":\"/s\",");
+	strbuf_adds(&text, before);
+	for (size_t i = 0; i < bytes; i++)
+		strbuf_addc(&text, 'x');
+	strbuf_adds(&text, after);
+	return strbuf_steal(&text);
+}
+
+static void what_a_run_carries_has_bounds(void **state)
+{
+	static const struct {
+		const char *before, *after, *target;
+		size_t most; /* the key of an object has four bytes */
+	} cases[] = {
+		{ "\"script\":\"a\",\"tags\":{\"long\":\"", "\"}}", "tags",
+			RUN_TAGS_BYTES_MAX - 4 },
+		{ "\"script\":\"a\",\"tags\":{\"", "\":\"long\"}}", "tags",
+			RUN_TAGS_BYTES_MAX - 4 },
+		{ "\"script\":\"a\",\"properties\":{\"long\":\"", "\"}}", "properties",
+			RUN_TAGS_BYTES_MAX - 4 },
+		{ "\"script\":\"a\",\"environment\":{\"environment_variables\":{\"LONG\":\"",
+			"\"}}}", "environment.environment_variables", RUN_VARIABLES_BYTES_MAX - 4 },
+		{ "\"script\":\"a\",\"environment\":{\"name\":\"", "\"}}", "environment.name",
+			RUN_TEXT_MAX },
+		{ "\"script\":\"a\",\"environment\":{\"python\":{\"interpreter_path\":\"/", "\"}}}",
+			"environment.python.interpreter_path", RUN_TEXT_MAX - 1 },
+		{ "\"script\":\"", "\"}", "script", RUN_TEXT_MAX },
+		{ "\"script\":\"a\",\"after\":[{\"run_id\":\"", "\"}]}", "after[0].run_id",
+			RUN_TEXT_MAX },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(cases); i++) {
+		_cleanup_(run_request_release) struct run_request request = { 0 };
+		size_t k = i / 2, bytes = cases[k].most + i % 2;
+		_cleanup_(freep) char *text = large(cases[k].before, bytes, cases[k].after);
+		struct error err = ERROR_INIT;
+
+		assert_int_equal(parse(text, &request, &err), i % 2 ? -EINVAL : 0);
+		assert_string_equal(err.target, i % 2 ? cases[k].target : "");
+	}
+}
+
+static void a_long_source_directory_is_refused(void **state)
+{
+	_cleanup_(run_request_release) struct run_request request = { 0 };
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	strbuf_adds(&text, "{\"script\":\"a\",\"source_directory\":\"");
+	for (int i = 0; i <= RUN_TEXT_MAX; i++)
+		strbuf_addc(&text, '/');
+	strbuf_adds(&text, "\"}");
+	assert_int_equal(parse(text.data, &request, &err), -EINVAL);
+	assert_string_equal(err.message, "source_directory: longer than 4096 bytes");
+}
+
+static void tags_are_counted_with_their_bytes(void **state)
+{
+	(void)state;
+	assert_true(run_tags_fit(0, 0));
+	assert_true(run_tags_fit(RUN_TAGS_MAX, RUN_TAGS_BYTES_MAX));
+	assert_false(run_tags_fit(RUN_TAGS_MAX + 1, 1));
+	assert_false(run_tags_fit(1, RUN_TAGS_BYTES_MAX + 1));
+}
+
 static void a_run_follows_so_many_others_and_no_more(void **state)
 {
 	(void)state;
@@ -219,6 +291,9 @@ int main(void)
 		cmocka_unit_test(defaults_are_filled_in),
 		cmocka_unit_test(the_definition_parses_back_to_itself_without_the_environment),
 		cmocka_unit_test(bad_requests_name_the_field),
+		cmocka_unit_test(what_a_run_carries_has_bounds),
+		cmocka_unit_test(a_long_source_directory_is_refused),
+		cmocka_unit_test(tags_are_counted_with_their_bytes),
 		cmocka_unit_test(a_run_follows_so_many_others_and_no_more),
 		cmocka_unit_test(arguments_that_linux_would_not_take_are_refused),
 		cmocka_unit_test(names_are_made_valid),
