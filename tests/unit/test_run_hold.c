@@ -270,6 +270,7 @@ static void changes_are_written_in_the_order_in_which_they_came(void **state)
 	_cleanup_(freep) char *me = my_name();
 
 	(void)state;
+	run_manager_know_user(f.manager, getuid(), me);
 	hold_threads(&f);
 	for (int i = 0; i < 5; i++) {
 		_cleanup_(freep) char *reason = mem_printf("%d", i);
