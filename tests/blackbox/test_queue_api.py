@@ -403,3 +403,8 @@ def test_every_run_that_ended_says_nothing_of_the_queue(shared):
     assert run["status"] in ENDED
     assert (run["queue_position"], run["waiting_for"], run["resources_granted"], run["held_by"]) == (None, None, None, None)
     assert run["after"] == []
+
+
+def test_in_ones_own_daemon_every_priority_is_ones_own(daemon):
+    """The default bound is for those who are no admins; the daemon's own user is one."""
+    assert daemon.finish("", priority=1000)["run_definition"]["priority"] == 1000

@@ -27,6 +27,7 @@
 
 #define MAX_BODY 100000
 #define STREAM_BYTES (4u << 20)
+#define SLOW_PIECES 5
 #define ANA 60001
 #define BOB 60002
 #define CARL 60003
@@ -43,7 +44,8 @@ struct fixture {
 	bool client_running;
 	bool freed;
 	unsigned handled; /* atomic */
-	unsigned streams_closed;
+	unsigned streams_opened, streams_closed;
+	unsigned pieces; /* atomic */
 	unsigned loops;
 };
 
@@ -94,6 +96,30 @@ static void work_5ms(void)
 		;
 }
 
+/* Pieces that take their time. */
+static ssize_t slow_read(void *data, char *to, size_t size)
+{
+	size_t *left = data;
+
+	work_5ms();
+	__atomic_add_fetch(&current->pieces, 1, __ATOMIC_RELEASE);
+	if (!*left || !size)
+		return 0;
+	(*left)--;
+	*to = 'x';
+	return 1;
+}
+
+static void reply_slowly(struct http_request *request)
+{
+	static const struct http_stream_ops ops = { slow_read, stream_close };
+	size_t *left = NEW(size_t);
+
+	*left = SLOW_PIECES;
+	current->streams_opened++;
+	http_reply_stream(request, 200, NULL, HTTP_SIZE_UNKNOWN, &ops, left, NULL);
+}
+
 static void on_handle(void *data, struct http_request *request)
 {
 	const char *path = http_request_path(request);
@@ -102,6 +128,10 @@ static void on_handle(void *data, struct http_request *request)
 	__atomic_add_fetch(&current->handled, 1, __ATOMIC_RELEASE);
 	if (!strcmp(path, "/stream")) {
 		reply_stream(request);
+		return;
+	}
+	if (!strcmp(path, "/slow")) {
+		reply_slowly(request);
 		return;
 	}
 	if (!strcmp(path, "/groups")) {
@@ -629,6 +659,55 @@ static void requests_of_one_user_do_not_hold_up_anothers(void **state)
 	stop(&f);
 }
 
+static void stream_turns_client(struct fixture *f)
+{
+	int ana[48];
+	_cleanup_(closep) int bob = -EBADF;
+
+	become(BOB);
+	bob = dial(f);
+	expect_ok(bob);
+	become(ANA);
+	assert_int_equal(open_all(f, ana, ARRAY_SIZE(ana)), ARRAY_SIZE(ana));
+	become(0);
+	for (size_t i = 0; i < ARRAY_SIZE(ana); i++)
+		send_text(ana[i], GET("/slow"));
+	while (!__atomic_load_n(&f->pieces, __ATOMIC_ACQUIRE))
+		usleep(100);
+	for (unsigned i = 0, before; i < 5; i++) {
+		before = __atomic_load_n(&f->pieces, __ATOMIC_ACQUIRE);
+		expect_ok(bob);
+		/* not one of each of her streams */
+		assert_true(__atomic_load_n(&f->pieces, __ATOMIC_ACQUIRE) < before + 16);
+	}
+	/* Some of them leave while they wait for their turn. */
+	for (size_t i = 0; i < ARRAY_SIZE(ana); i++) {
+		char text[4096] = "";
+
+		for (size_t used = 0; i % 2 && !strstr(text, "\r\n0\r\n\r\n");) {
+			ssize_t n = recv(ana[i], text + used, sizeof(text) - used - 1, 0);
+
+			assert_true(n > 0);
+			text[used += (size_t)n] = '\0';
+		}
+		fd_close(ana[i]);
+	}
+}
+
+static void streams_of_one_user_do_not_hold_up_another(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	need_root();
+	prepare(&f);
+	start(&f);
+	with_client(&f, stream_turns_client);
+	stop(&f);
+	assert_true(f.streams_opened >= 24 && f.streams_opened <= 48);
+	assert_int_equal(f.streams_closed, f.streams_opened);
+}
+
 static void leaving_turns_client(struct fixture *f)
 {
 	int fds[32];
@@ -935,6 +1014,7 @@ int main(void)
 		cmocka_unit_test(new_limits_hold_at_once),
 		cmocka_unit_test(requests_of_one_user_do_not_hold_up_anothers),
 		cmocka_unit_test(clients_may_leave_before_their_turn),
+		cmocka_unit_test(streams_of_one_user_do_not_hold_up_another),
 		cmocka_unit_test(bodies_of_a_user_in_memory_are_bounded),
 		cmocka_unit_test(slow_headers_are_not_waited_for),
 		cmocka_unit_test(slow_bodies_are_not_waited_for),

@@ -80,6 +80,16 @@ def test_a_users_priority_is_bounded_and_an_admins_is_not(make_service, ana, eva
     until_ended(service, [record["run_id"] for record in service.runs()], 60)
 
 
+def test_the_highest_priorities_are_for_admins(make_service, ana, eva):
+    """Without a configuration."""
+    service = make_service()
+    assert service.desk(ana).post(priority=100).status == 201
+    answer = service.desk(ana).post(priority=101)
+    assert (answer.status, answer.error["target"]) == (403, "priority"), answer
+    assert service.desk(eva).post(priority=1000).status == 201
+    until_ended(service, [record["run_id"] for record in service.runs()], 60)
+
+
 def test_one_user_runs_no_more_at_once_than_allowed_and_the_rest_is_for_others(make_service, ana, ben):
     service = make_service(config={"max_running_runs": 3, "max_running_runs_per_user": 1})
     hers = [Job(service.desk(ana)) for _ in range(3)]
