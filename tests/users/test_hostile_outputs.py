@@ -81,6 +81,7 @@ def test_a_hard_link_in_outputs_to_what_only_root_reads_is_no_artifact(desk, ana
     assert desk.artifact(run, "outputs/mine") == b"kept"
     info = lab.secret.stat()
     assert (info.st_uid, stat.S_IMODE(info.st_mode)) == (0, 0o600), "nobody gave it to ana"
+    wait_for(lambda: not work.exists(), "its folder, with the link that this test made, is removed")
 
 
 def safe_words(record, name):
