@@ -466,7 +466,7 @@ void agent_release(struct agent *agent)
 	bool server = false, runs = false, executor = false, watch = false;
 
 	if (agent->stopping)
-		(void)ending_limit(END_SECONDS);
+		(void)ending_limit(END_SECONDS, agent->lock_fd);
 	service_free(agent->service);
 	/* First nobody is heard any more, then what is under way comes to its end. */
 	if (agent->server) {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -113,6 +114,8 @@ void ending_free(struct ending *ending)
 
 /* ---- the limit ---- */
 
+static int limit_lock_fd = -EBADF;
+
 static void on_limit(int number)
 {
 	static const char text[] = "amlagentd: some work does not end (a file server that hangs?): "
@@ -120,13 +123,15 @@ static void on_limit(int number)
 
 	(void)number;
 	(void)!write(STDERR_FILENO, text, sizeof(text) - 1);
+	(void)flock(limit_lock_fd, LOCK_UN);
 	_exit(0);
 }
 
-int ending_limit(unsigned seconds)
+int ending_limit(unsigned seconds, int lock_fd)
 {
 	struct sigaction action = { .sa_handler = on_limit };
 
+	limit_lock_fd = lock_fd;
 	if (sigaction(SIGALRM, &action, NULL) < 0)
 		return -errno;
 	alarm(seconds);

@@ -28,5 +28,6 @@ int ending_new(const struct ending_options *options, struct ending **ret);
 /* Freed by the loop. NULL is fine. */
 void ending_free(struct ending *ending);
 
-/* From now on there are so many seconds; then the process ends with status 0, whatever it does. */
-int ending_limit(unsigned seconds);
+/* From now on there are so many seconds; then the process ends with status 0, whatever it does.
+ * lock_fd: flock()ed, and given back first: a thread that the kernel cannot end would keep it. */
+int ending_limit(unsigned seconds, int lock_fd);

@@ -2,6 +2,7 @@
 /* error - a negative errno with a text for people; see error.h */
 #include "common/error.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +22,12 @@ static int set(struct error *err, int r, const char *target, const char *fmt, va
 	return r;
 }
 
+/* The C library speaks of connections there, and none is meant. */
+const char *error_words(int r)
+{
+	return r == -ETIMEDOUT ? "its file system does not answer" : strerror(-r);
+}
+
 int error_set(struct error *err, int r, const char *target, const char *fmt, ...)
 {
 	va_list args;
@@ -36,7 +43,7 @@ int error_errno(struct error *err, int r, const char *target, const char *fmt, .
 	va_list args;
 
 	va_start(args, fmt);
-	set(err, r, target, fmt, args, strerror(-r));
+	set(err, r, target, fmt, args, error_words(r));
 	va_end(args);
 	return r;
 }

@@ -34,7 +34,10 @@ struct error {
 int error_set(struct error *err, int r, const char *target, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
-/* error_set() that ends the message with ": " and strerror(-r). */
+/* strerror(-r), in the words of one who reads files: -ETIMEDOUT is a file system that hangs. */
+const char *error_words(int r);
+
+/* error_set() that ends the message with ": " and error_words(r). */
 int error_errno(struct error *err, int r, const char *target, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -131,7 +131,7 @@ static void listed(struct call *call, int result, struct artifacts *live)
 {
 	if (result < 0 && result != -ENOENT) {
 		api_fail(call, result, NULL, "cannot look into the run's folders: %s",
-			strerror(-result));
+			error_words(result));
 		return;
 	}
 	choose(live, http_request_query(call->request, "prefix"));
@@ -248,7 +248,7 @@ static void not_read(struct call *call, int r)
 			"%s has no artifact \"%.300s\"; `amlctl files %s` lists them", call->run_id,
 			call->rest, call->run_id);
 	else
-		api_fail(call, r, NULL, "cannot read the artifact: %s", strerror(-r));
+		api_fail(call, r, NULL, "cannot read the artifact: %s", error_words(r));
 }
 
 /* A file that the run may still be writing: what is there now. */
@@ -290,7 +290,7 @@ static int write_piece(struct http_request *request, const void *data, size_t si
 	int r = store_writer_write(call->writer, data, size);
 
 	if (r < 0)
-		api_fail(call, r, NULL, "cannot store the artifact: %s", strerror(-r));
+		api_fail(call, r, NULL, "cannot store the artifact: %s", error_words(r));
 	return r;
 }
 
@@ -313,7 +313,7 @@ void artifacts_write_begin(struct call *call)
 	}
 	r = store_writer_begin(call->api->options.store, &call->writer);
 	if (r < 0) {
-		api_fail(call, r, NULL, "cannot store the artifact: %s", strerror(-r));
+		api_fail(call, r, NULL, "cannot store the artifact: %s", error_words(r));
 		return;
 	}
 	http_request_set_body(call->request, write_piece);
@@ -408,7 +408,7 @@ void snapshots_read(struct call *call)
 		r = snapshot_tar_open(options->store, &id, &tar);
 	if (r < 0) {
 		api_fail(call, r == -EINVAL ? -EBADMSG : r, NULL, "cannot read the snapshot: %s",
-			strerror(-r));
+			error_words(r));
 		return;
 	}
 	call->answered = true;

@@ -98,7 +98,7 @@ static void not_read(struct call *call, int r)
 			"%s has no log \"%.300s\"; `amlctl files %s` lists what there is",
 			call->run_id, call->rest, call->run_id);
 	} else {
-		api_fail(call, r, NULL, "cannot read the log: %s", strerror(-r));
+		api_fail(call, r, NULL, "cannot read the log: %s", error_words(r));
 	}
 }
 

@@ -111,7 +111,7 @@ static void whatever_hangs_it_ends(void **state)
 	(void)state;
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		if (ending_limit(1) < 0)
+		if (ending_limit(1, -EBADF) < 0)
 			_exit(1);
 		for (;;)
 			pause();

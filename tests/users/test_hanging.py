@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+import fuse_folder
 import harness
 import pytest
 from harness import PYTHON, read_when_there, wait_for
@@ -121,6 +122,65 @@ def test_a_client_that_leaves_a_hanging_submit_leaves_nothing_behind(make_servic
         wait_for(lambda: not ana.strays(), "its helpers end with it", 20)
     service.start()
     assert desk.finish()["status"] == "Completed"
+
+
+def replaced(service):
+    """Killed outright, with whatever its threads wait for: another one comes and serves."""
+    service.kill()
+    service.start()
+
+
+@contextlib.contextmanager
+def unread_folder(user, point, files):
+    """A FUSE folder whose server takes every READ and answers none: who reads there cannot even be killed."""
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("there is no /dev/fuse")
+    point.mkdir(exist_ok=True)
+    user.own(point)
+    with fuse_folder.mounted(user.write(files), point, user.uid, user.gid, hang=("READ",)):
+        yield point
+
+
+@pytest.mark.timeout(240)
+def test_files_whose_reads_never_end_hold_up_no_daemon(make_service, ana, ben):
+    service = make_service()
+    desk = service.desk(ana)
+    with unread_folder(ana, ana.home / "unread", {"main.py": "print(1)"}) as folder:
+        for _ in range(4):
+            connection = desk.connect()
+            connection.request("POST", "/v1/runs", body=json.dumps(desk.request(source_directory=str(folder))))
+        assert service.desk(ben).finish()["status"] == "Completed"
+        replaced(service)
+        assert service.desk(ben).finish()["status"] == "Completed"
+        began = time.monotonic()
+        service.terminate()
+        assert time.monotonic() - began < 15
+        service.start()
+    wait_for(lambda: not ana.strays(), "what was killed in there ends with the mount")
+    assert desk.finish()["status"] == "Completed"
+
+
+@pytest.mark.timeout(240)
+def test_a_log_whose_reads_never_end_is_not_followed(make_service, ana, ben):
+    service = make_service()
+    desk = service.desk(ana)
+    run = desk.submit("import os, time; os.mkdir('logs/mnt'); open('logs/own.txt', 'w').write('own'); time.sleep(200)")
+    work = service.state / "runs" / run / "work"
+    read_when_there(work / "logs/own.txt")
+    with unread_folder(ana, work / "logs/mnt", {"x.txt": "hello"}):
+        for route in ("logs/logs/mnt/x.txt?follow=1", "artifacts/logs/mnt/x.txt"):
+            answer = desk.api("GET", f"/v1/runs/{run}/{route}", timeout=40)
+            assert answer.status in (404, 503), answer
+            assert "Connection" not in answer.error["message"], "its file system, not ours, did not answer"
+        assert desk.api("GET", f"/v1/runs/{run}/logs/logs/own.txt").body == b"own"
+        assert service.desk(ben).finish()["status"] == "Completed"
+        replaced(service)
+        assert service.desk(ben).finish()["status"] == "Completed"
+        desk.cancel(run)
+        record = desk.ended(run, 100)
+        assert record["status"] == "Canceled", record
+        assert any("outputs" in warning for warning in record["warnings"]), record
+    assert (work / "logs/own.txt").read_text() == "own", "what could not be stored stays in the run's folder"
 
 
 def test_outputs_that_lead_into_a_folder_that_hangs_are_not_followed(make_service, ana, ben):
