@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "api/api.h"
+#include "common/audit.h"
 #include "common/clock.h"
 #include "common/cgroup.h"
 #include "common/file.h"
@@ -233,6 +234,17 @@ static void http_log(const char *text)
 	log_debug("http: %s", text);
 }
 
+static void http_limited(uid_t uid, pid_t pid, const char *message)
+{
+	audit(&(struct audit_event){
+		.action = "request",
+		.uid = uid,
+		.pid = pid,
+		.result = AUDIT_DENIED,
+		.reason = message,
+	});
+}
+
 _Static_assert(SETTINGS_NO_GROUP == API_NO_GROUP, "one word for none");
 
 static struct api_access api_access(const struct agent *agent)
@@ -267,6 +279,7 @@ static int make_server(struct agent *agent, struct error *err)
 		.idle_timeout_seconds = IDLE_CONNECTION_SECONDS,
 		.limits = http_limits(&agent->settings.config),
 		.log = http_log,
+		.limited = http_limited,
 	};
 	struct http_handler handler;
 

@@ -53,6 +53,51 @@ int file_write_all(int fd, const void *data, size_t size)
 	return 0;
 }
 
+/* Smaller holes are written out. */
+#define HOLE ((size_t)64 << 10)
+
+static bool is_hole(const char *data, size_t size)
+{
+	return size >= HOLE && !data[0] && !memcmp(data, data + 1, HOLE - 1);
+}
+
+/* The bytes until what `holes` says of them changes, in steps of HOLE. */
+static size_t stretch(const char *data, size_t size, bool holes)
+{
+	size_t n = 0;
+
+	while (n < size && is_hole(data + n, size - n) == holes)
+		n += size - n < HOLE ? size - n : HOLE;
+	return n;
+}
+
+int file_write_sparse(int fd, const void *data, size_t size)
+{
+	const char *from = data;
+
+	while (size) {
+		size_t hole = stretch(from, size, true);
+		size_t full = stretch(from + hole, size - hole, false);
+		int r = hole && lseek(fd, (off_t)hole, SEEK_CUR) < 0 ? -errno : 0;
+
+		if (r >= 0)
+			r = file_write_all(fd, from + hole, full);
+		if (r < 0)
+			return r;
+		from += hole + full;
+		size -= hole + full;
+	}
+	return 0;
+}
+
+/* A hole at the end is one only by the size. */
+int file_end_sparse(int fd)
+{
+	off_t end = lseek(fd, 0, SEEK_CUR);
+
+	return end < 0 || ftruncate(fd, end) < 0 ? -errno : 0;
+}
+
 int file_fsync(int fd)
 {
 	int r;

@@ -23,6 +23,11 @@ int file_read_fd(int fd, size_t max, struct strbuf *ret);
 /* Write all of it, going on after EINTR and short writes. */
 int file_write_all(int fd, const void *data, size_t size);
 
+/* The same, of a new file from its start on: what is all zeros becomes a hole, which takes no room.
+ * file_end_sparse() after the last. */
+int file_write_sparse(int fd, const void *data, size_t size);
+int file_end_sparse(int fd);
+
 /* fsync, of a file or a directory, going on after EINTR. */
 int file_fsync(int fd);
 

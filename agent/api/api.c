@@ -51,11 +51,17 @@ void api_send_answer(struct call *call)
 	strv_free(answer.headers);
 }
 
+/* What a piece of a body comes to is said at once: handle() is not called after it. */
+static bool must_not_wait(const struct call *call)
+{
+	return call->writer && !call->whole;
+}
+
 /* At once, if the audit need not be waited for. Takes text over. */
 static void reply(struct call *call, unsigned status, const char *type, char *text, char **headers)
 {
 	call->answered = true;
-	if (call->event.result) {
+	if (call->event.result && !must_not_wait(call)) {
 		call->answer = (struct call_answer){ status, type, text, strv_copy(headers) };
 		return;
 	}
@@ -76,6 +82,7 @@ static void reply_error(struct call *call, unsigned status, const char *code,
 	json_set(root, "error", error);
 	text = json_print(root);
 	json_free(root);
+	api_audit_failure(call, err);
 	reply(call, status, API_JSON, text, headers);
 }
 

@@ -76,12 +76,14 @@ int access_no_run(int r, const char *target, const char *name, struct error *err
 	return error_errno(err, r, NULL, "cannot read the history");
 }
 
-/* Who asks is told of nothing; the audit is, when there is such a run. */
+/* Who asks is told of nothing; the audit is, when he has named such a run: by its whole id, and not by
+ * what for him may have meant another. */
 static void audit_unseen(struct call *call, const char *name)
 {
 	_cleanup_(freep) char *run_id = NULL;
 
-	if (run_manager_resolve(call->api->options.runs, NULL, name, &run_id) >= 0)
+	if (run_manager_resolve(call->api->options.runs, NULL, name, &run_id) >= 0 &&
+		!strcmp(run_id, name))
 		api_audit(call, run_id, AUDIT_DENIED, "the run is not shared with this user");
 }
 

@@ -32,6 +32,7 @@ void api_audit(struct call *call, const char *run_id, const char *result, const 
 {
 	const char *name;
 
+	call->audited = true;
 	call->event = (struct call_event){ result, mem_strdup(run_id), mem_strdup(reason) };
 	if (api_names_get(call->api->names, call, &name))
 		tell(call, name);
@@ -55,8 +56,18 @@ void api_named(struct call *call, const char *name)
 	api_send_answer(call);
 }
 
+void api_audit_failure(struct call *call, const struct error *err)
+{
+	if (!call->audited && call->route && call->route->action)
+		api_audit(call, call->run_id, AUDIT_ERROR, err->message);
+}
+
+/* What is not answered has been refused below us (its body is too large), or its client has left. */
 void api_audit_end(struct call *call)
 {
+	static const struct error cut_off = { .message = "the request did not come to its end" };
+
+	api_audit_failure(call, &cut_off);
 	if (!call->event.result)
 		return;
 	api_names_forget(call);

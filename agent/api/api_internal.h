@@ -52,6 +52,7 @@ struct call {
 	bool answered;
 	bool whole;         /* the body is there */
 	const char *action; /* for the audit; NULL: the route's */
+	bool audited;
 	struct call_event event;
 	struct call_answer answer;
 	TAILQ_ENTRY(call) unnamed; /* api_name::calls */
@@ -110,7 +111,10 @@ int access_no_run(int r, const char *target, const char *name, struct error *err
 void api_audit(struct call *call, const char *run_id, const char *result, const char *reason);
 /* Of what a changing call came to: record NULL is the failure err, or a success about no run. */
 void api_audit_result(struct call *call, const struct run_record *record, const struct error *err);
-/* The call is over: told at the latest now. */
+/* A call that would have changed something was answered with err, and nobody has told it yet: its body
+ * is no JSON, its run is not there. */
+void api_audit_failure(struct call *call, const struct error *err);
+/* The call is over: told at the latest now; also of a change that was never asked for to its end. */
 void api_audit_end(struct call *call);
 
 /* api_names.c: names of users, looked up on a work thread and remembered for a while */

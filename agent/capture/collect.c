@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "capture/collect_list.h"
 #include "capture/folder.h"
@@ -30,7 +31,7 @@
 #define OPEN_DIRECTORY (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 #define LOG_FOLDER "user_logs"
-/* Of another's file that grows while it is read so much is kept at most. */
+/* A file may have grown so much when all of it has been read. */
 #define COLLECT_GROWTH_MAX (UINT64_C(64) << 20)
 
 /* The files that the three folders had in the snapshot. */
@@ -142,6 +143,10 @@ static int fail(struct collector *collector, int r, const char *path)
 {
 	_cleanup_(freep) char *name = collect_printable(path);
 
+	if (r == -EFBIG)
+		return error_set(collector->err, r, name,
+			"cannot keep %s: it is larger than the disk, or grows while it is read",
+			name);
 	return error_errno(collector->err, r, name, "cannot keep %s", name);
 }
 
@@ -150,12 +155,38 @@ static int64_t modified_us(const struct stat *st)
 	return st->st_mtim.tv_sec * USEC_PER_SEC + st->st_mtim.tv_nsec / 1000;
 }
 
-static int put_copy(struct store_batch *batch, int dirfd, const char *name, struct digest *ret,
+/* A file of holes has any size for nothing, and reading it takes its time. -EFBIG: it never fits. */
+static int check_room(const struct collector *collector, uint64_t size)
+{
+	struct statvfs room;
+
+	if (fstatvfs(collector->options->run_dirfd, &room) < 0)
+		return -errno;
+	if (size / room.f_frsize >= room.f_blocks)
+		return -EFBIG;
+	return size / room.f_frsize > room.f_bfree ? -ENOSPC : 0;
+}
+
+/* What it holds now, and a little more: somebody may write to it for ever. */
+static int put_fd(
+	struct collector *collector, int fd, uint64_t size, struct digest *ret, uint64_t *ret_size)
+{
+	int r = check_room(collector, size);
+
+	return r < 0 ? r
+		     : store_batch_put_fd(
+			       collector->batch, fd, size + COLLECT_GROWTH_MAX, ret, ret_size);
+}
+
+static int put_copy(struct collector *collector, int dirfd, const char *name, struct digest *ret,
 	uint64_t *ret_size)
 {
 	_cleanup_(closep) int fd = openat(dirfd, name, OPEN_FILE);
+	struct stat st;
 
-	return fd < 0 ? -errno : store_batch_put_fd(batch, fd, ret, ret_size);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	return put_fd(collector, fd, (uint64_t)st.st_size, ret, ret_size);
 }
 
 static int put(struct collector *collector, int dirfd, const char *name, struct digest *ret,
@@ -163,7 +194,7 @@ static int put(struct collector *collector, int dirfd, const char *name, struct 
 {
 	if (collector->options->move)
 		return store_batch_put_file(collector->batch, dirfd, name, ret, ret_size);
-	return put_copy(collector->batch, dirfd, name, ret, ret_size);
+	return put_copy(collector, dirfd, name, ret, ret_size);
 }
 
 static void found(struct collector *collector, const char *path, uint64_t size,
@@ -210,9 +241,7 @@ static int keep_his(struct collector *collector, const struct artifact *file)
 		collect_list_leave_out(&collector->list, file->path, "its user cannot read it");
 		return 0;
 	}
-	r = fd < 0 ? fd
-		   : store_batch_put_fd_max(
-			     collector->batch, fd, stamp.size + COLLECT_GROWTH_MAX, &digest, &size);
+	r = fd < 0 ? fd : put_fd(collector, fd, stamp.size, &digest, &size);
 	if (r < 0)
 		return fail(collector, r, file->path);
 	found(collector, file->path, size, &digest, stamp.mtime / 1000);

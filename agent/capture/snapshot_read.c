@@ -38,7 +38,7 @@ static int read_once(struct reader *reader, int fd, const char *path,
 
 	if (!S_ISREG(before->mode))
 		return -EAGAIN;
-	r = store_batch_put_fd_max(reader->batch, fd, before->size, &digest, &size);
+	r = store_batch_put_fd(reader->batch, fd, before->size, &digest, &size);
 	if (r == -EFBIG)
 		return -EAGAIN;
 	if (r < 0)

@@ -85,7 +85,8 @@ struct http_user {
 	unsigned connections;
 	int64_t tokens; /* millionths of a request that may come now; http_limits */
 	int64_t refilled_us;
-	size_t body_bytes; /* in memory, of all its requests */
+	size_t body_bytes;  /* in memory, of all its requests */
+	int64_t limited_us; /* when `limited` was last called for it; 0: never */
 	/* Its turn in this run of MHD. */
 	uint64_t run;
 	int64_t spent_us;
@@ -171,6 +172,9 @@ void http_refuse(int fd, unsigned status, const char *reason, const char *code, 
 struct http_user *http_user_get(struct http_server *server, uid_t uid);
 /* May it open one more? */
 bool http_user_may_connect(const struct http_server *server, const struct http_user *user);
+/* It may not, and is told so in these words: http_options.limited. */
+void http_user_limited(
+	struct http_server *server, struct http_user *user, pid_t pid, const char *message);
 /* Take a token for a request. 0, or after how many seconds there is one. */
 unsigned http_user_take_token(struct http_server *server, struct http_user *user);
 bool http_user_has_room(

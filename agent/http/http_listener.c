@@ -116,15 +116,20 @@ static void refuse_without_descriptors(struct http_server *server)
 
 static void take(struct http_server *server, int fd)
 {
+	static const char too_many[] =
+		"you have too many connections to amlagentd open; close some";
 	struct sockaddr address = { .sa_family = AF_UNIX };
 	struct ucred peer = { .uid = (uid_t)-1 };
 	socklen_t size = sizeof(peer);
+	struct http_user *user;
 
 	/* Not a Unix socket: nobody in particular. */
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
 		peer.uid = (uid_t)-1;
-	if (!http_user_may_connect(server, http_user_get(server, peer.uid))) {
-		refuse(server, fd, "you have too many connections to amlagentd open; close some");
+	user = http_user_get(server, peer.uid);
+	if (!http_user_may_connect(server, user)) {
+		http_user_limited(server, user, peer.pid, too_many);
+		refuse(server, fd, too_many);
 		return;
 	}
 	server->statistics.accepted++;

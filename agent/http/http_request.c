@@ -225,6 +225,7 @@ static void refuse_over_limit(
 	struct http_request *request, const char *message, unsigned retry_after)
 {
 	request->server->statistics.limited++;
+	http_user_limited(request->server, request->user, request->pid, message);
 	body_release(request);
 	http_reply_error(
 		request, MHD_HTTP_TOO_MANY_REQUESTS, "TooManyRequests", message, retry_after);

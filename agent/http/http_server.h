@@ -92,6 +92,9 @@ struct http_options {
 	struct http_limits limits;
 	/* Who has no limits. NULL: root and the daemon's own user. */
 	bool (*is_exempt)(uid_t uid);
+	/* A user is over one of his limits and was told so in these words; the first time in a minute.
+	 * NULL: nobody wants to know. */
+	void (*limited)(uid_t uid, pid_t pid, const char *message);
 	void (*log)(const char *message); /* what the HTTP library has to say; NULL: nothing */
 };
 

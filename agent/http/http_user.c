@@ -20,6 +20,7 @@
  * requests are tried in one run. */
 #define TURN_US 2000
 #define TURN_REQUESTS 4
+#define LIMITED_EVERY_US (60 * USEC_PER_SEC)
 
 /* ---- accounts ---- */
 
@@ -154,6 +155,18 @@ bool http_user_has_room(const struct http_server *server, const struct http_user
 {
 	return user->exempt ||
 	       user->body_bytes + size <= HTTP_BODIES_PER_USER * server->options.max_body;
+}
+
+void http_user_limited(
+	struct http_server *server, struct http_user *user, pid_t pid, const char *message)
+{
+	int64_t now = clock_boot();
+
+	if (!server->options.limited ||
+		(user->limited_us && now - user->limited_us < LIMITED_EVERY_US))
+		return;
+	user->limited_us = now;
+	server->options.limited(user->uid, pid, message);
 }
 
 /* ---- turns ---- */

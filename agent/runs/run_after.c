@@ -85,10 +85,13 @@ static void end_for_want(struct run_live *run, const char *run_id, const char *w
 		run_live_end(run, RUN_CAUSE_SETUP_ERROR, message);
 }
 
-static char *end_words(const struct run_record *record)
+/* Who may not see the run any more (it was shared) is not told how it ended. */
+static char *end_words(const struct run_live *follower, const struct run_record *record)
 {
 	const char *cause = run_cause_name(record->cause);
 
+	if (record->owner != follower->record.owner && !record->shared)
+		return mem_strdup("did not complete");
 	return mem_printf("ended as %s%s%s%s", run_state_name(record->state), cause ? " (" : "",
 		cause ? cause : "", cause ? ")" : "");
 }
@@ -96,12 +99,12 @@ static char *end_words(const struct run_record *record)
 void run_live_lead_on(struct run_live *run)
 {
 	bool completed = run->record.state == RUN_COMPLETED;
-	_cleanup_(freep) char *how = end_words(&run->record);
 	struct run_follow *each;
 	bool any_follows = !TAILQ_EMPTY(&run->followers);
 
 	while ((each = TAILQ_FIRST(&run->followers))) {
 		struct run_live *follower = each->follower;
+		_cleanup_(freep) char *how = end_words(follower, &run->record);
 		bool any = each->any;
 
 		unfollow(each);
@@ -129,7 +132,7 @@ static void follow_ended(struct run_live *run, const char *run_id)
 		run_live_owe(
 			run, OWED_FOLLOW, "what became of the run it follows cannot be read", r);
 	} else {
-		how = end_words(&record);
+		how = end_words(run, &record);
 		if (record.state != RUN_COMPLETED)
 			end_for_want(run, run_id, how);
 		run_record_release(&record);

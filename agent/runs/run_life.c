@@ -79,7 +79,7 @@ static void prepared(struct run_live *run)
 	}
 }
 
-/* He may be gone since the submit. */
+/* He may be gone since the submit, and his number may be another's. */
 static int look_up_owner(struct run_live *run)
 {
 	_cleanup_(freep) char *name = TAKE(run->as.name);
@@ -90,6 +90,11 @@ static int look_up_owner(struct run_live *run)
 		return 0;
 	r = identity_of_user(uid, &run->as);
 	run->prepare.as = &run->as;
+	if (r >= 0 && strcmp(run->as.name, name))
+		return error_set(&run->prepare_error, -ENOENT, NULL,
+			"user %u was %s at the submit and is %s now: the run cannot be started as "
+			"somebody else; submit it again",
+			(unsigned)uid, name, run->as.name);
 	if (r == -ENOENT)
 		return error_set(&run->prepare_error, r, NULL,
 			"user %u (%s) is gone from this machine's user database: the run cannot be "

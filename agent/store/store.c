@@ -286,9 +286,11 @@ static int copy_pieces(int fd, int to, const struct digest *digest)
 			break;
 		digest_sum_update(sum, data, (size_t)n);
 		if (to >= 0)
-			r = file_write_all(to, data, (size_t)n);
+			r = file_write_sparse(to, data, (size_t)n);
 	}
 	digest_sum_final(sum, &found);
+	if (r >= 0 && to >= 0)
+		r = file_end_sparse(to);
 	if (r >= 0 && !digest_equal(&found, digest))
 		r = -EBADMSG;
 	return r;

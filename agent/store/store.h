@@ -7,12 +7,14 @@
  * whole bytes: blobs are written under <root>/tmp/ first, flushed, and only then renamed into
  * place. Bytes that are there already are not written again.
  *
+ * Zeros take no room: where a blob is large, or laid out, they are holes in its file.
+ *
  * Writing goes through a batch, so that twenty thousand files cost one flush of the file system and
  * not twenty thousand:
  *
  *	struct store_batch *batch;
  *	store_batch_begin(store, &batch);
- *	store_batch_put_fd(batch, fd, &digest, &size);      any number, from any threads
+ *	store_batch_put_fd(batch, fd, max, &digest, &size); any number, from any threads
  *	store_batch_commit(batch);                          durable from here on; frees the batch
  *
  * or store_batch_abort(), which leaves nothing behind. A few files are flushed one by one (fsync),
@@ -59,11 +61,9 @@ int store_batch_put(struct store_batch *batch, const void *data, size_t size, st
 
 /* Keep what can be read from fd, from its offset to its end, as it is read (one pass: what is
  * hashed is what is written). It may be a pipe that does not block: -ETIMEDOUT when it gives nothing
- * for too long. fd stays the caller's. */
-int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size);
-/* The same of at most max bytes: -EFBIG for more, and nothing is kept. For what somebody else can make
- * grow while it is read. */
-int store_batch_put_fd_max(
+ * for too long. More than max bytes, of what somebody else can make grow while it is read: -EFBIG, and
+ * nothing is kept. fd stays the caller's. */
+int store_batch_put_fd(
 	struct store_batch *batch, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size);
 
 /*

@@ -69,7 +69,7 @@ static void pump_writeback(struct pump *pump)
 static int pump_piece(struct pump *pump, const void *data, size_t size)
 {
 	int r = pump->to < 0 ? 0
-			     : FAIL_POINT(FAIL_BLOB_WRITE, file_write_all(pump->to, data, size));
+			     : FAIL_POINT(FAIL_BLOB_WRITE, file_write_sparse(pump->to, data, size));
 
 	if (r < 0)
 		return r;
@@ -94,7 +94,9 @@ static int pump_all(struct pump *pump, int fd, char *buffer, struct digest *ret)
 			n = store_read_full(fd, buffer, STORE_PIECE);
 	}
 	digest_sum_final(pump->sum, ret);
-	return n < 0 ? (int)n : r;
+	if (n < 0)
+		return (int)n;
+	return r >= 0 && pump->to >= 0 ? file_end_sparse(pump->to) : r;
 }
 
 static int put_large(struct store_batch *batch, int fd, char *buffer, uint64_t max,
@@ -139,7 +141,7 @@ static int put_fd(struct store_batch *batch, int fd, char *buffer, uint64_t max,
 	return r;
 }
 
-int store_batch_put_fd_max(
+int store_batch_put_fd(
 	struct store_batch *batch, int fd, uint64_t max, struct digest *ret, uint64_t *ret_size)
 {
 	char *buffer = store_batch_take_buffer(batch);
@@ -147,11 +149,6 @@ int store_batch_put_fd_max(
 
 	store_batch_give_buffer(batch, buffer);
 	return r;
-}
-
-int store_batch_put_fd(struct store_batch *batch, int fd, struct digest *ret, uint64_t *ret_size)
-{
-	return store_batch_put_fd_max(batch, fd, UINT64_MAX, ret, ret_size);
 }
 
 static int hash_in_place(int fd, char *buffer, struct digest *ret, uint64_t *ret_size)
@@ -301,6 +298,11 @@ int store_writer_commit(struct store_writer *writer, struct digest *ret, uint64_
 		return r;
 	}
 	digest_sum_final(TAKE(writer->pump.sum), &digest);
+	r = file_end_sparse(writer->pump.to);
+	if (r < 0) {
+		store_writer_abort(writer);
+		return r;
+	}
 	r = commit_one(writer->store, writer->temp, &digest);
 	fd_close(writer->pump.to);
 	free(writer);

@@ -221,13 +221,15 @@ static void a_refusal_that_looks_like_none_is_heard(void **state)
 {
 	_cleanup_(freep) char *run = completed_run_of(&ben, NULL);
 	_cleanup_(freep) char *url = url_of(run, "");
-	_cleanup_(freep) char *expected =
-		mem_printf("read:60001:%s:denied delete:60001:%s:denied ", run, run);
+	_cleanup_(freep) char *expected = mem_printf(
+		"read:60001:%s:denied delete:60001:%s:denied delete:60001:-:error ", run, run);
 
 	(void)state;
 	assert_int_equal(status_of(&ana, "GET", url, NULL), 404);
 	assert_int_equal(status_of(&ana, "DELETE", url, NULL), 404);
 	assert_int_equal(status_of(&ana, "DELETE", "/v1/runs/" NOBODYS, NULL), 404);
+	/* What may have meant a run of his own accuses nobody. */
+	assert_int_equal(status_of(&ana, "GET", "/v1/runs/latest", NULL), 404);
 	expect_heard(expected);
 }
 

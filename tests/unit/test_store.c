@@ -254,7 +254,7 @@ static void an_aborted_batch_leaves_nothing(void **state)
 	make_file(fixture, "large", large, LARGE);
 	fd = openat(fixture->dirfd, "large", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(store_batch_put(batch, "abc", 3, &small), 0);
-	assert_int_equal(store_batch_put_fd(batch, fd, &big, &size), 0);
+	assert_int_equal(store_batch_put_fd(batch, fd, UINT64_MAX, &big, &size), 0);
 	assert_int_equal(count_temps(fixture), 2);
 	assert_false(store_has(fixture->store, &small));
 	store_batch_abort(batch);
@@ -319,13 +319,13 @@ static void bytes_come_from_a_pipe_and_from_files_of_any_size(void **state)
 
 		make_file(fixture, name, data, sizes[i]);
 		fd = openat(fixture->dirfd, name, O_RDONLY | O_CLOEXEC);
-		assert_int_equal(store_batch_put_fd(batch, fd, &digests[i], &size), 0);
+		assert_int_equal(store_batch_put_fd(batch, fd, UINT64_MAX, &digests[i], &size), 0);
 		assert_int_equal(size, sizes[i]);
 	}
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
 	assert_int_equal(write(ends[1], "through a pipe", 14), 14);
 	close(ends[1]);
-	assert_int_equal(store_batch_put_fd(batch, ends[0], &piped, &size), 0);
+	assert_int_equal(store_batch_put_fd(batch, ends[0], UINT64_MAX, &piped, &size), 0);
 	close(ends[0]);
 	assert_int_equal(store_batch_commit(batch), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -334,6 +334,58 @@ static void bytes_come_from_a_pipe_and_from_files_of_any_size(void **state)
 		assert_holds(fixture, &digests[i], data, sizes[i]);
 	}
 	assert_holds(fixture, &piped, "through a pipe", 14);
+}
+
+static blkcnt_t blocks_of(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return st.st_blocks;
+}
+
+/* Whoever makes a file of holes, which costs him nothing, must not fill our disk with it. */
+static void zeros_take_no_room(void **state)
+{
+	static const size_t size = ((size_t)64 << 20) + 77;
+	struct fixture *fixture = *state;
+	struct store_batch *batch = begin(fixture);
+	_cleanup_(closep) int fd =
+		openat(fixture->dirfd, "holes", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	_cleanup_(closep) int blob = -EBADF, copy = -EBADF;
+	_cleanup_(freep) char *data = mem_alloc(size);
+	struct digest digest;
+	uint64_t found;
+
+	memcpy(data + ((size_t)9 << 20), "not all of it", 13);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(pwrite(fd, "not all of it", 13, (off_t)9 << 20), 13);
+	assert_int_equal(store_batch_put_fd(batch, fd, size, &digest, &found), 0);
+	assert_int_equal(store_batch_commit(batch), 0);
+	assert_int_equal(found, size);
+	assert_holds(fixture, &digest, data, size);
+	assert_int_equal(store_open_blob(fixture->store, &digest, &blob, &found), 0);
+	assert_true(blocks_of(blob) * 512 < (1 << 20));
+	copy = openat(fixture->dirfd, "copy", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_int_equal(store_copy(fixture->store, &digest, copy), 0);
+	assert_true(blocks_of(copy) * 512 < (1 << 20));
+	assert_int_equal(lseek(copy, 0, SEEK_END), size);
+}
+
+static void more_than_was_agreed_is_not_kept(void **state)
+{
+	struct fixture *fixture = *state;
+	struct store_batch *batch = begin(fixture);
+	_cleanup_(freep) char *data = make_bytes(LARGE, 3);
+	_cleanup_(closep) int fd = -EBADF;
+	struct digest digest;
+	uint64_t size;
+
+	make_file(fixture, "file", data, LARGE);
+	fd = openat(fixture->dirfd, "file", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(store_batch_put_fd(batch, fd, LARGE - 1, &digest, &size), -EFBIG);
+	assert_int_equal(store_batch_commit(batch), 0);
+	assert_int_equal(count_temps(fixture), 0);
 }
 
 static void reading_starts_at_the_offset(void **state)
@@ -347,7 +399,7 @@ static void reading_starts_at_the_offset(void **state)
 	make_file(fixture, "file", "0123456789", 10);
 	fd = openat(fixture->dirfd, "file", O_RDONLY | O_CLOEXEC);
 	assert_int_equal(lseek(fd, 4, SEEK_SET), 4);
-	assert_int_equal(store_batch_put_fd(batch, fd, &digest, &size), 0);
+	assert_int_equal(store_batch_put_fd(batch, fd, UINT64_MAX, &digest, &size), 0);
 	assert_int_equal(store_batch_commit(batch), 0);
 	assert_int_equal(size, 6);
 	assert_holds(fixture, &digest, "456789", 6);
@@ -787,6 +839,8 @@ int main(void)
 		TEST(an_aborted_batch_leaves_nothing),
 		TEST(what_a_crash_left_is_removed_at_open),
 		TEST(bytes_come_from_a_pipe_and_from_files_of_any_size),
+		TEST(zeros_take_no_room),
+		TEST(more_than_was_agreed_is_not_kept),
 		TEST(reading_starts_at_the_offset),
 		TEST(a_damaged_blob_is_not_handed_on),
 		TEST(a_copy_is_equal_and_shares_no_bytes_to_write),

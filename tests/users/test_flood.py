@@ -145,6 +145,8 @@ def test_a_rate_is_a_users_and_is_over_when_he_is_quiet(make_service, ana, ben):
     assert service.desk(ben).api("GET", "/v1/status").status == 200
     assert service.api("GET", "/v1/status").status == 200
     wait_for(lambda: desk.api("GET", "/v1/status").status == 200, "and then it goes on", 10, 0.3)
+    told = [(event["uid"], event["result"]) for event in service.events("request")]
+    assert told == [(str(ana.uid), "denied")], "once a minute, and of nobody else"
 
 
 def can_speak(sock):

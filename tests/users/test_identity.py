@@ -569,6 +569,21 @@ def test_a_run_whose_submitter_was_deleted_meanwhile_is_a_setup_error_in_words(m
     assert service.finish()["status"] == "Completed", "the queue goes on"
 
 
+def test_a_run_whose_submitters_number_is_another_users_by_now_is_not_started(make_service, make_user):
+    service = make_service()
+    gone = make_user("gone")
+    run = held(service.desk(gone), "import os; os.system('id')")
+    uid, name = gone.uid, gone.name
+    gone.remove()
+    heir = make_user("heir")
+    admin_tool("usermod", "--uid", str(uid), heir.name)
+    release(service, run)
+    record = service.ended(run)
+    assert (record["status"], record["error"]["code"]) == ("Failed", "SetupError"), record
+    assert name in record["error"]["message"] and heir.name in record["error"]["message"], record
+    assert record["start_time_utc"] is None, "nothing of it has run"
+
+
 def test_a_run_whose_submitter_is_deleted_while_it_runs_ends_with_its_outputs(make_service, make_user):
     service = make_service()
     gone = make_user("leaver")

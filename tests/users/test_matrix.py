@@ -11,7 +11,7 @@ import re
 
 import harness
 import pytest
-from harness import ENDED, GATE_MODULE, Gate, quote
+from harness import ENDED, GATE_MODULE, Gate, quote, wait_for
 from users_harness import Service, same_but_for
 
 yaml = pytest.importorskip("yaml", reason="the package python3-yaml is not there")
@@ -467,6 +467,37 @@ def test_a_refusal_is_in_the_audit(make_service, ana, ben):
     assert service.desk(ana).api("DELETE", f"/v1/runs/{run}").status == 403
     events = service.events("delete", run=run)
     assert [(event["user"], event["result"]) for event in events] == [(ana.name, "denied")]
+
+
+@pytest.mark.parametrize(
+    "action, method, path, body, status",
+    [
+        ("submit", "POST", "/v1/runs", b"[[[", 400),
+        ("submit", "POST", "/v1/runs", b"x" * (5 << 20), 413),
+        ("submit", "POST", "/v1/runs?x=1", b"{}", 400),
+        ("delete", "DELETE", "/v1/runs/never_1700000000_00000000", None, 404),
+        ("put", "PUT", "/v1/runs/%s/artifacts/a/../b", b"x", 400),
+    ],
+    ids=["no JSON", "too large", "a query", "no such run", "no such name"],
+)
+def test_a_change_that_came_to_nothing_is_in_the_audit_once(make_service, ana, action, method, path, body, status):
+    service = make_service()
+    desk = service.desk(ana)
+    path = path % desk.finish()["run_id"] if "%s" in path else path
+    before = len(service.events(action))
+    assert desk.api(method, path, body).status == status
+    events = wait_for(lambda: service.events(action)[before:], "the audit has been told")
+    assert [(event["uid"], event["result"]) for event in events] == [(str(ana.uid), "error")]
+
+
+def test_a_name_that_means_nothing_to_a_user_accuses_him_of_nothing(make_service, ana, ben):
+    service = make_service()
+    run = service.desk(ben).finish()["run_id"]
+    for name in ("latest", run[:3]):
+        assert service.desk(ana).api("GET", f"/v1/runs/{name}").status == 404
+    assert service.events("read") == []
+    assert service.desk(ana).api("GET", f"/v1/runs/{run}").status == 404
+    assert [event["run"] for event in service.events("read", result="denied")] == [run]
 
 
 # -- every command --------------------------------------------------------------------------------

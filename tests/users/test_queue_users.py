@@ -414,6 +414,19 @@ def test_after_an_other_users_shared_run(make_service, ana, ben):
     second.running().end()
 
 
+def test_how_a_run_ended_that_is_shared_no_more_is_not_told_to_who_follows_it(make_service, ana, ben):
+    service = make_service()
+    owner, follower = service.desk(ben), service.desk(ana)
+    first = quick(owner, share=True, hold=True)
+    second = quick(follower, after=follow(first))
+    owner.ok("share", "--off", first)
+    owner.cancel(first)
+    record = follower.ended(second)
+    assert record["error"]["code"] == "SetupError", record
+    assert "did not complete" in record["error"]["message"], record
+    assert "cancel" not in record["error"]["message"].lower(), record
+
+
 def test_after_on_the_command_line(make_service, ana):
     service = make_service()
     desk = service.desk(ana)
