@@ -67,6 +67,7 @@
 	X(RECOVER_REATTACH,    "recover.reattach") \
 	/* amlagent-supervisor */ \
 	X(SUPERVISOR_BEGIN,    "supervisor.begin") \
+	X(EXIT_RESERVE,        "exit.reserve") \
 	X(STATUS_WRITE,        "status.write") \
 	X(CHILD_START,         "child.start") \
 	X(STATUS_RUNNING,      "status.running") \

@@ -54,6 +54,7 @@ int process_parse(const char *line, struct process *ret)
 		.group = (pid_t)fields[FIELD_GROUP],
 		.session = (pid_t)fields[FIELD_SESSION],
 		.alive = (state != 'Z' && state != 'X') || fields[FIELD_THREADS] > 1,
+		.stopped = state == 'T',
 		.start = (uint64_t)fields[FIELD_START],
 	};
 	return 0;

@@ -17,6 +17,7 @@ struct process {
 	pid_t group;
 	pid_t session;
 	bool alive;     /* some thread of it: a zombie whose other threads go on is alive */
+	bool stopped;   /* by a signal; not by a debugger */
 	bool ours;      /* of those the caller looks for; set by the caller alone */
 	uint64_t start; /* ticks since boot; with the pid it names the process */
 };

@@ -303,6 +303,7 @@ int run_launch_parse(const char *data, size_t size, struct run_launch *ret)
 static const struct number_field status_numbers[] = {
 	NUMBER(run_status, supervisor_pid, 1, INT_MAX),
 	NUMBER(run_status, child_pid, 0, INT_MAX),
+	NUMBER(run_status, child_start, 0, INT64_MAX),
 	NUMBER(run_status, start_us, 0, INT64_MAX),
 };
 

@@ -15,14 +15,17 @@
  *	stop            daemon, replaced by rename: please stop, why, and the grace. Then one byte is
  *	                written to `control`, if somebody reads it
  *	control         FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
- *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how
+ *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how.
+ *	                Its room is taken from the disk (exit.tmp) before the command is started
  *	std_log.txt     stdout and stderr of the command; also linked as work/user_logs/std_log.txt
  *	supervisor.log  what the supervisor could not do, if anything
  *	work/           the working directory
  *
  * The questions are asked in this order, so that nothing slips between them: lock held? the run
  * lives. Else exit there? it is over. Else status there? it is lost. Else it was never started.
- * No pid is ever signalled by the daemon.
+ * Processes are signalled by the supervisor alone, but for two cases: what is left of a run whose
+ * supervisor is dead (runs/strays.h), and a supervisor that somebody has stopped
+ * (runs/supervisor_pulse.c).
  *
  * Every file but the log is records of "key=value", each ended by a NUL byte (values may hold
  * newlines), the first being "format=1". Keys unknown to a reader are skipped, and a reader takes
@@ -101,8 +104,9 @@ int run_launch_parse(const char *data, size_t size, struct run_launch *ret);
 /* Who runs it. */
 struct run_status {
 	int64_t supervisor_pid;
-	int64_t child_pid; /* 0: not started yet */
-	int64_t start_us;  /* UTC; 0 with child_pid 0 */
+	int64_t child_pid;   /* 0: not started yet */
+	int64_t child_start; /* ticks since boot, as process.h has it; 0: not known */
+	int64_t start_us;    /* UTC; 0 with child_pid 0 */
 	char boot_id[37];
 	char *cgroup; /* that the run's processes are in; NULL: none. Of a parsed one: malloc'ed */
 };

@@ -41,8 +41,28 @@ static int open_temp(const char *name, char temp[static NAME_SIZE])
 	int fd;
 
 	snprintf(temp, NAME_SIZE, "%s.tmp", name);
-	fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	fd = open(temp, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	return fd < 0 ? -errno : fd;
+}
+
+/* From its start, over what is there: the room that it has is not given back before. */
+static int write_over(int fd, const void *data, size_t size)
+{
+	int r = file_write_all(fd, data, size);
+
+	return r >= 0 && ftruncate(fd, (off_t)size) < 0 ? -errno : r;
+}
+
+int record_reserve(const char *name)
+{
+	char temp[NAME_SIZE];
+	_cleanup_(closep) int fd = open_temp(name, temp);
+
+	if (fd < 0)
+		return fd;
+	if (fallocate(fd, 0, 0, RECORD_MAX) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
+		return 0;
+	return -errno;
 }
 
 static int rename_temp(const char *temp, const char *name)
@@ -61,7 +81,7 @@ int record_replace(const char *name, const void *data, size_t size)
 {
 	char temp[NAME_SIZE];
 	_cleanup_(closep) int fd = open_temp(name, temp);
-	int r = fd < 0 ? fd : file_write_all(fd, data, size);
+	int r = fd < 0 ? fd : write_over(fd, data, size);
 
 	if (r >= 0)
 		r = rename_temp(temp, name);
@@ -74,16 +94,14 @@ int record_commit(const char *name, const void *data, size_t size)
 {
 	char temp[NAME_SIZE];
 	_cleanup_(closep) int fd = open_temp(name, temp);
-	int r = fd < 0 ? fd : FAIL_POINT(FAIL_EXIT_WRITE, file_write_all(fd, data, size));
+	int r = fd < 0 ? fd : FAIL_POINT(FAIL_EXIT_WRITE, write_over(fd, data, size));
 
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_EXIT_SYNC, file_fsync(fd));
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_EXIT_RENAME, rename_temp(temp, name));
-	if (r < 0) {
-		unlink(temp);
+	if (r < 0) /* the room is kept for the next try */
 		return r;
-	}
 	return FAIL_POINT(FAIL_EXIT_SYNC_DIR, sync_directory());
 }
 

@@ -102,6 +102,7 @@ static int write_status(struct supervision *s)
 	struct run_status status = {
 		.supervisor_pid = getpid(),
 		.child_pid = s->child,
+		.child_start = s->child ? tree_child_start(s->child) : 0,
 		.start_us = s->exit.start_us,
 		.cgroup = s->cgroup.path[0] ? s->cgroup.path : NULL,
 	};
@@ -383,10 +384,11 @@ static void run_loop(struct supervision *s)
 		if (found & SOURCE_TERMINATE)
 			happen(s, TERMINATED);
 		reap(s);
-		if (found & SOURCE_CONTROL && read_stop(s))
-			happen(s, STOP_ASKED);
+		/* Where somebody has stopped us for a while both may be there, and the limit was first. */
 		if (clock_boot() >= s->deadline_us)
 			happen(s, DEADLINE);
+		if (found & SOURCE_CONTROL && read_stop(s))
+			happen(s, STOP_ASKED);
 		found = sources_wait(&s->begin.sources, s->state != OVER && !s->uncollected);
 	}
 }
@@ -456,7 +458,13 @@ static void take_usage(struct run_exit *exit)
 /* From here on the run counts as started. */
 static int enroll(struct supervision *s)
 {
-	int r;
+	/* Before anything of the run can fill the disk: its own output must not keep it from its end. */
+	int r = FAIL_POINT(FAIL_EXIT_RESERVE, record_reserve(RUN_DIR_EXIT));
+
+	if (r < 0) {
+		record_note("cannot get room for exit: %s", strerror(-r));
+		return r;
+	}
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
 		r = -errno;

@@ -29,6 +29,13 @@ int tree_open(void)
 	return proc_fd < 0 ? proc_fd : 0;
 }
 
+int64_t tree_child_start(pid_t child)
+{
+	struct process process;
+
+	return process_read(proc_fd, child, &process) < 0 ? 0 : (int64_t)process.start;
+}
+
 static struct process *find(pid_t pid)
 {
 	size_t low = 0;

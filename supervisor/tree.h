@@ -35,6 +35,9 @@
 /* Before the command is started: what the passes need. */
 int tree_open(void);
 
+/* Of a child that was not waited for: when it began, as process.h has it; 0: it cannot be told. */
+int64_t tree_child_start(pid_t child);
+
 /* How many processes of the tree live (zombies do not). */
 int tree_count(void);
 

@@ -7,9 +7,11 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
+#include "common/process.h"
 
 struct pid_watch {
 	int fd;
+	pid_t pid;
 	uv_poll_t poll;
 	pid_watch_callback ended;
 	void *data;
@@ -35,6 +37,7 @@ int pid_watch_new(
 	if (r < 0)
 		return r;
 	watch->fd = TAKE_FD(fd);
+	watch->pid = pid;
 	watch->ended = ended;
 	watch->data = data;
 	uv_poll_start(&watch->poll, UV_READABLE, on_readable);
@@ -53,6 +56,19 @@ int pid_watch_reap(struct pid_watch *watch)
 	if (r < 0 || info.si_pid == 0)
 		return -1;
 	return info.si_code == CLD_EXITED ? info.si_status : PID_WATCH_SIGNALED + info.si_status;
+}
+
+bool pid_watch_is_stopped(const struct pid_watch *watch)
+{
+	_cleanup_(closep) int proc_fd = process_open_list();
+	struct process process;
+
+	return proc_fd >= 0 && process_read(proc_fd, watch->pid, &process) == 0 && process.stopped;
+}
+
+int pid_watch_signal(const struct pid_watch *watch, int number)
+{
+	return pidfd_send_signal(watch->fd, number, NULL, 0) < 0 ? -errno : 0;
 }
 
 static void on_closed(uv_handle_t *handle)

@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <signal.h>
+#include <stdbool.h>
 #include <sys/types.h>
 #include <uv.h>
 
@@ -22,6 +24,11 @@ int pid_watch_new(
 /* The exit status of a child of ours that has ended, waited for with this; -1 when it is none, and
  * PID_WATCH_SIGNALED+N for signal N. */
 int pid_watch_reap(struct pid_watch *watch);
+
+/* Has it been stopped by a signal, and lives? */
+bool pid_watch_is_stopped(const struct pid_watch *watch);
+/* To that process and no other; -ESRCH when it has ended. */
+int pid_watch_signal(const struct pid_watch *watch, int number);
 
 /* NULL is fine. The callback is not called any more; the memory goes in the loop's next turn. */
 void pid_watch_free(struct pid_watch *watch);

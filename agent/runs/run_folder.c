@@ -71,15 +71,18 @@ static enum executor_found found_without_exit(int dirfd)
 
 int run_folder_ask(int dirfd, enum executor_found *ret, struct run_exit *ret_exit)
 {
-	int r;
-
 	if (is_newer(dirfd))
 		return -EPROTONOSUPPORT;
 	if (run_folder_is_locked(dirfd)) {
 		*ret = EXECUTOR_LIVES;
 		return 0;
 	}
-	r = FAIL_POINT(FAIL_FINISH_READ_EXIT, read_exit(dirfd, ret_exit));
+	return run_folder_ask_ended(dirfd, ret, ret_exit);
+}
+
+int run_folder_ask_ended(int dirfd, enum executor_found *ret, struct run_exit *ret_exit)
+{
+	int r = FAIL_POINT(FAIL_FINISH_READ_EXIT, read_exit(dirfd, ret_exit));
 	if (r == -EPROTONOSUPPORT)
 		return r;
 	if (r == 0)

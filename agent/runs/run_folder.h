@@ -19,6 +19,9 @@
  */
 int run_folder_ask(int dirfd, enum executor_found *ret, struct run_exit *ret_exit);
 
+/* The same when the supervisor is known to have ended: who holds the lock now is none. */
+int run_folder_ask_ended(int dirfd, enum executor_found *ret, struct run_exit *ret_exit);
+
 /* Does a supervisor hold the lock? When in doubt it does. */
 bool run_folder_is_locked(int dirfd);
 

@@ -144,6 +144,17 @@ static int run_of_threads(struct search *search, int processfd)
 	return run;
 }
 
+/* ---- the proof of the record ---- */
+
+static int run_of_status(const struct search *search, const struct process *process)
+{
+	for (size_t i = 0; i < search->count; i++)
+		if (search->runs[i].child == process->pid &&
+			search->runs[i].child_start == process->start)
+			return (int)i;
+	return NOBODY;
+}
+
 /* ---- what this look or the last one has proved ---- */
 
 static const struct stray *find_proved(const struct search *search, pid_t pid)
@@ -298,6 +309,8 @@ static void look_for_proof(struct search *search, struct stray *stray)
 	if (!stray->process.ours)
 		return;
 	stray->run = run_of_known_relatives(search, &stray->process);
+	if (stray->run == NOBODY)
+		stray->run = run_of_status(search, &stray->process);
 	if (stray->run == NOBODY)
 		stray->run = run_of_environment(search, fd, &silent);
 	if (silent)

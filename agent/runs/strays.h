@@ -6,6 +6,8 @@
  * belongs to a run is proved, never guessed; each of these is a proof:
  *
  *	cgroup       it is in the run's cgroup: all of it is killed at one instant
+ *	status       it is the command itself: pid and start time are those that `status` has of it, in
+ *	             this boot
  *	environment  it has the entry that the supervisor put into the command's environment,
  *	             RUN_DIR_VARIABLE=<run directory>, as the kernel shows it
  *	descent      its parent is proved
@@ -34,6 +36,7 @@
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define STRAY_ANYBODY ((uid_t)-1)
@@ -43,7 +46,9 @@ struct stray_run {
 	const char *cgroup; /* as `status` has it, NULL: none. Not used unless it is named after the
 				run directory */
 	uid_t uid;          /* whose it is, for root; 0 and STRAY_ANYBODY: whoever */
-	int found;          /* set: how many there were */
+	pid_t child;        /* the command, as `status` of this boot has it; 0: not known */
+	uint64_t child_start; /* of struct process */
+	int found;            /* set: how many there were */
 };
 
 /* SIGKILL to every process there is of each. found 0: none is left, and the cgroup is removed; else

@@ -5,7 +5,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/stat.h>
 
 #include "common/cgroup.h"
@@ -17,48 +16,12 @@
 #include "runs/pid_watch.h"
 #include "runs/run_folder.h"
 #include "runs/strays.h"
+#include "runs/supervisor_internal.h"
 #include "runs/supervisor_spawn.h"
 #include "runs/watch.h"
-#include "runs/work.h"
 
 /* What no event tells is looked at so often. */
 #define LOOK_MS 200
-/* Between two looks for what is left of lost runs; longer each time for one that does not die. */
-#define STRAYS_MS 10
-#define STRAYS_MAX_MS 1000
-#define LOST_MAX 64 /* at a time */
-
-struct supervised {
-	TAILQ_ENTRY(supervised) all;
-	struct supervisor_executor *owner;
-	void *run; /* the caller's */
-	char *dir; /* absolute */
-	int dirfd;
-	enum executor_found stage;    /* what its directory said when we looked */
-	int exit_status;              /* the supervisor's; -1: not known */
-	struct pid_watch *supervisor; /* it lives; NULL while its pid is not known */
-	struct watch_item *status;    /* until it is known that the command runs */
-	bool told_started;
-	uid_t uid; /* whose it is; STRAY_ANYBODY: not known */
-	int64_t seen_us;
-	struct run_exit exit;
-};
-
-struct supervisor_executor {
-	struct executor executor;
-	uv_loop_t *loop;
-	char *supervisor_path;
-	char *cgroup; /* for the supervisors, there or not; NULL: none */
-	char boot_id[37];
-	struct watch *watch;
-	uv_timer_t timer;
-	TAILQ_HEAD(supervised_list, supervised) runs;
-	struct sweep *sweep; /* on its thread; NULL: none */
-	uint64_t sweep_ms;   /* until the next one */
-	unsigned closing;    /* handles that are to say so */
-	void (*freed)(void *data);
-	void *freed_data;
-};
 
 static void on_supervisor_ended(void *data);
 static void on_timer(uv_timer_t *timer);
@@ -91,6 +54,7 @@ static struct supervised *supervised_add(
 	run->dirfd = dirfd;
 	run->uid = dirfd < 0 ? STRAY_ANYBODY : owner_of(dirfd);
 	TAILQ_INSERT_TAIL(&owner->runs, run, all);
+	supervisor_pulse_start(owner);
 	return run;
 }
 
@@ -131,7 +95,7 @@ static struct supervised *find(struct supervisor_executor *owner, const void *da
 	return NULL;
 }
 
-static void look_within(struct supervisor_executor *owner, uint64_t ms)
+void supervisor_look_within(struct supervisor_executor *owner, uint64_t ms)
 {
 	if (!uv_is_active((uv_handle_t *)&owner->timer) || uv_timer_get_due_in(&owner->timer) > ms)
 		uv_timer_start(&owner->timer, on_timer, ms, 0);
@@ -140,9 +104,10 @@ static void look_within(struct supervisor_executor *owner, uint64_t ms)
 /* ---- what is known of it ---- */
 
 /* What cannot be understood or looked at lives on: it is asked about again. */
-static void ask(struct supervised *run)
+static void ask(struct supervised *run, bool supervisor_ended)
 {
-	if (run_folder_ask(run->dirfd, &run->stage, &run->exit) < 0)
+	if ((supervisor_ended ? run_folder_ask_ended : run_folder_ask)(
+		    run->dirfd, &run->stage, &run->exit) < 0)
 		run->stage = EXECUTOR_LIVES;
 	/* Somebody has removed the folder's content: what is known of it stays known. */
 	if (run->stage == EXECUTOR_NEVER_STARTED && run->told_started)
@@ -182,7 +147,7 @@ static void look_at_status(struct supervised *run)
 
 	/* It is there and could not be read: no event will come again. */
 	if (r < 0 && r != -ENOENT && run->stage == EXECUTOR_LIVES)
-		look_within(run->owner, LOOK_MS);
+		supervisor_look_within(run->owner, LOOK_MS);
 	if (r < 0)
 		return;
 	if (run->stage == EXECUTOR_LIVES)
@@ -191,7 +156,7 @@ static void look_at_status(struct supervised *run)
 		tell_started(run, status.start_us);
 }
 
-static void end(struct supervised *run, const struct run_exit *record, int64_t seen_us)
+void supervised_end(struct supervised *run, const struct run_exit *record, int64_t seen_us)
 {
 	const struct executor_events *events = run->owner->executor.events;
 	struct run_exit exit = record ? *record : (struct run_exit){ 0 };
@@ -206,18 +171,18 @@ static void end(struct supervised *run, const struct run_exit *record, int64_t s
 static void look_after_living(struct supervised *run)
 {
 	if (!run->supervisor && !run_folder_is_locked(run->dirfd))
-		ask(run);
+		ask(run, false);
 	look_at_status(run);
 	if (run->stage != EXECUTOR_LIVES)
-		look_within(run->owner, 0);
+		supervisor_look_within(run->owner, 0);
 	else if (!run->supervisor || (!run->told_started && !run->status))
-		look_within(run->owner, LOOK_MS);
+		supervisor_look_within(run->owner, LOOK_MS);
 }
 
 static void look_after_ended(struct supervised *run)
 {
 	tell_started(run, run->exit.start_us);
-	end(run, &run->exit, run->exit.gone_us);
+	supervised_end(run, &run->exit, run->exit.gone_us);
 }
 
 static void log_reason(const struct supervised *run)
@@ -246,7 +211,7 @@ static void look_after_lost(struct supervised *run)
 	if (!run->seen_us)
 		run->seen_us = run_folder_last_sign_us(run->dirfd);
 	if (is_of_another_boot(run))
-		end(run, NULL, run->seen_us);
+		supervised_end(run, NULL, run->seen_us);
 }
 
 static void look_after_unstarted(struct supervised *run)
@@ -274,99 +239,7 @@ static void look_after(struct supervised *run)
 	by_stage[run->stage](run);
 }
 
-/* ---- what is left of the lost ones: all at once, since each look goes over all processes ---- */
-
-struct sweep {
-	struct supervisor_executor *owner;
-	struct supervised *runs[LOST_MAX];
-	struct stray_run strays[LOST_MAX];
-	size_t count;
-	int result;
-	struct work work;
-};
-
-/* One whose cgroup cannot be read just now has its turn later. */
-static void sweep_add(struct sweep *sweep, struct supervised *run)
-{
-	struct run_status status = { 0 };
-	int r = run_folder_status(run->dirfd, &status);
-
-	if (r < 0 && r != -ENOENT && r != -EBADMSG && run->dirfd >= 0)
-		return;
-	sweep->runs[sweep->count] = run;
-	sweep->strays[sweep->count].run_dir = mem_strdup(run->dir);
-	sweep->strays[sweep->count].uid = run->uid;
-	sweep->strays[sweep->count++].cgroup = mem_strdup(status.cgroup);
-	run_status_release(&status);
-}
-
-static void sweep_free(struct sweep *sweep)
-{
-	for (size_t i = 0; i < sweep->count; i++) {
-		free((char *)(uintptr_t)sweep->strays[i].run_dir);
-		free((char *)(uintptr_t)sweep->strays[i].cgroup);
-	}
-	free(sweep);
-}
-
-static void sweep_on_thread(struct work *work)
-{
-	struct sweep *sweep = container_of(work, struct sweep, work);
-
-	sweep->result = strays_kill(sweep->strays, sweep->count);
-}
-
-static void handle_closed(struct supervisor_executor *owner);
-
-/* The slot is free only when nothing of the run is left. */
-static void sweep_done(struct work *work)
-{
-	struct sweep *sweep = container_of(work, struct sweep, work);
-	struct supervisor_executor *owner = sweep->owner;
-
-	owner->sweep = NULL;
-	if (owner->closing) { /* the runs are forgotten */
-		sweep_free(sweep);
-		handle_closed(owner);
-		return;
-	}
-	owner->sweep_ms *= 2;
-	for (size_t i = 0; i < sweep->count; i++) {
-		struct supervised *run = sweep->runs[i];
-
-		if (sweep->result == 0 && sweep->strays[i].found == 0) {
-			owner->sweep_ms = STRAYS_MS;
-			end(run, NULL, run->seen_us);
-		} else { /* the others have their turn first */
-			TAILQ_REMOVE(&owner->runs, run, all);
-			TAILQ_INSERT_TAIL(&owner->runs, run, all);
-		}
-	}
-	sweep_free(sweep);
-	if (owner->sweep_ms > STRAYS_MAX_MS)
-		owner->sweep_ms = STRAYS_MAX_MS;
-	look_within(owner, owner->sweep_ms);
-}
-
-static void end_lost(struct supervisor_executor *owner)
-{
-	struct supervised *run;
-	struct sweep *sweep = owner->sweep ? NULL : NEW(struct sweep);
-
-	if (!sweep)
-		return;
-	sweep->owner = owner;
-	TAILQ_FOREACH(run, &owner->runs, all)
-	if (run->stage == EXECUTOR_LOST && sweep->count < LOST_MAX)
-		sweep_add(sweep, run);
-	if (!sweep->count) {
-		sweep_free(sweep);
-		owner->sweep_ms = STRAYS_MS;
-		return;
-	}
-	owner->sweep = sweep;
-	work_queue(owner->loop, &sweep->work, sweep_on_thread, sweep_done);
-}
+/* ---- all of them ---- */
 
 /* Events are told from here: they may start other runs, which go to the end of the list, and end
  * only the run that they are for. */
@@ -380,7 +253,7 @@ static void on_timer(uv_timer_t *timer)
 		if (run->stage != EXECUTOR_LIVES || !run->supervisor || !run->told_started)
 			look_after(run);
 	}
-	end_lost(owner);
+	supervisor_sweep(owner);
 }
 
 static void on_supervisor_ended(void *data)
@@ -389,11 +262,11 @@ static void on_supervisor_ended(void *data)
 
 	run->exit_status = pid_watch_reap(run->supervisor);
 	pid_watch_free(TAKE(run->supervisor));
-	ask(run);
+	ask(run, true);
 	if (run->stage == EXECUTOR_LOST) {
 		run->seen_us = clock_utc();
 		log_reason(run);
-		look_within(run->owner, 0);
+		supervisor_look_within(run->owner, 0);
 	} else {
 		look_after(run);
 	}
@@ -449,7 +322,7 @@ static int executor_start(struct executor *executor, const char *run_dir, void *
 		return r;
 	}
 	if (!run->supervisor || !run->status)
-		look_within(owner, LOOK_MS);
+		supervisor_look_within(owner, LOOK_MS);
 	return 0;
 }
 
@@ -475,10 +348,10 @@ static int executor_reattach(struct executor *executor, const char *run_dir, voi
 
 	if (r < 0)
 		return r;
-	ask(run);
+	ask(run, false);
 	if (run->stage == EXECUTOR_LIVES)
 		watch_status(run);
-	look_within(owner, 0);
+	supervisor_look_within(owner, 0);
 	return 0;
 }
 
@@ -487,7 +360,7 @@ static void executor_lose(struct executor *executor, const char *run_dir, void *
 	struct supervisor_executor *owner = cast(executor);
 
 	supervised_add(owner, run_dir, -EBADF, data)->stage = EXECUTOR_LOST;
-	look_within(owner, 0);
+	supervisor_look_within(owner, 0);
 }
 
 static int wake(const struct supervised *run)
@@ -515,7 +388,7 @@ static int executor_stop(struct executor *executor, void *data, const struct run
 		file_replace(run->dirfd, RUN_DIR_STOP, text.data, text.size, 0600, FILE_NO_SYNC));
 	if (r == -ENOENT) { /* the directory has been removed: nobody can be asked */
 		run->stage = EXECUTOR_LOST;
-		look_within(run->owner, 0);
+		supervisor_look_within(run->owner, 0);
 		return 0;
 	}
 	return r < 0 ? r : FAIL_POINT(FAIL_STOP_WAKE, wake(run));
@@ -523,7 +396,7 @@ static int executor_stop(struct executor *executor, void *data, const struct run
 
 /* ---- made and freed ---- */
 
-static void handle_closed(struct supervisor_executor *owner)
+void supervisor_handle_closed(struct supervisor_executor *owner)
 {
 	void (*freed)(void *data) = owner->freed;
 	void *data = owner->freed_data;
@@ -539,12 +412,19 @@ static void handle_closed(struct supervisor_executor *owner)
 
 static void on_timer_closed(uv_handle_t *handle)
 {
-	handle_closed(container_of((uv_timer_t *)handle, struct supervisor_executor, timer));
+	supervisor_handle_closed(
+		container_of((uv_timer_t *)handle, struct supervisor_executor, timer));
+}
+
+static void on_pulse_closed(uv_handle_t *handle)
+{
+	supervisor_handle_closed(
+		container_of((uv_timer_t *)handle, struct supervisor_executor, pulse));
 }
 
 static void on_watch_freed(void *data)
 {
-	handle_closed(data);
+	supervisor_handle_closed(data);
 }
 
 static void executor_free(struct executor *executor, void (*freed)(void *data), void *data)
@@ -556,9 +436,10 @@ static void executor_free(struct executor *executor, void (*freed)(void *data), 
 		supervised_free(run);
 	owner->freed = freed;
 	owner->freed_data = data;
-	owner->closing = 2 + (owner->sweep != NULL);
+	owner->closing = 3 + (owner->sweep != NULL);
 	watch_free(owner->watch, on_watch_freed, owner);
 	uv_close((uv_handle_t *)&owner->timer, on_timer_closed);
+	uv_close((uv_handle_t *)&owner->pulse, on_pulse_closed);
 }
 
 int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path, const char *cgroup_parent,
@@ -586,6 +467,7 @@ int supervisor_executor_new(uv_loop_t *loop, const char *supervisor_path, const 
 	TAILQ_INIT(&owner->runs);
 	owner->sweep_ms = STRAYS_MS;
 	uv_timer_init(loop, &owner->timer);
+	uv_timer_init(loop, &owner->pulse);
 	*ret = &TAKE(owner)->executor;
 	return 0;
 }

@@ -426,7 +426,7 @@ static void of_lost(const struct verdict_facts *facts, struct verdict *ret)
 		facts->rebooted ? "the machine was restarted (or lost power) while the run went on"
 				: "the run's supervisor was killed or died",
 		facts->seen_us ? seen : "a time that is not known",
-		facts->swept && !facts->rebooted ? "; what was left of the run was stopped" : "");
+		facts->swept && !facts->rebooted ? "; what was found of the run was stopped" : "");
 	with_log(facts, ret);
 }
 

@@ -336,6 +336,24 @@ def test_a_run_that_ends_when_nothing_at_all_can_be_written_has_its_true_end_lat
 
 
 @needs_root
+def test_a_run_that_fills_the_disk_itself_ends_and_holds_no_slot(make_small):
+    """Nobody makes room for it: what it wrote is what fills the disk."""
+    daemon = make_small(size="8m", config={"max_running_runs": 1})
+    text = "import os\nprint(os.getpid(), flush=True)\nwith open('work', 'wb', 0) as f:\n    while f.write(bytes(4096)): pass"
+    run = daemon.submit(text, max_run_duration_seconds=20)
+    wait_for(lambda: daemon.std_log(run), "it is up")
+    pid = int(daemon.std_log(run).split()[0])
+    wait_for(lambda: not alive(pid), "the script has ended")
+    wait_for(lambda: daemon.json("status")["running"] == 0, "it holds no slot")
+    folder = daemon.state / "runs" / run
+    assert b"exit_code=1" in (folder / "exit").read_bytes(), "its end had its room from the start"
+    (folder / "work" / "work").unlink()
+    record = daemon.ended(run, timeout=45)
+    assert (record["status"], record["exit_code"]) == ("Failed", 1), record
+    assert "No space left" in record["error"]["message"], record
+
+
+@needs_root
 def test_ends_that_history_has_no_room_for_are_not_lost(make_small):
     daemon = make_small(config={"max_running_runs": 3})
     doors = [gate_script(daemon, f"import sys\nprint('up', flush=True)\nWAIT\nsys.exit({code})") for code in (0, 4, 5)]

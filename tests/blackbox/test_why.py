@@ -213,7 +213,7 @@ def test_a_lost_run_is_told_with_when_it_was_last_seen(daemon):
     record = daemon.ended(run)
     sentence = (
         rf"the run's supervisor was killed or died; it was last seen at {UTC}; its exit status is not known; "
-        "what was left of the run was stopped"
+        "what was found of the run was stopped"
     )
     assert re.fullmatch(sentence, sentence_of(record)), record["error"]
     assert record["exit_code"] is None and record["signal"] is None

@@ -96,6 +96,7 @@ LOST = Fate("Failed", "Lost")
 # The supervisor dies before the step, or after it. None: it had told all that is to be told.
 DEAD_SUPERVISOR = {
     "supervisor.begin": (SETUP, SETUP),
+    "exit.reserve": (SETUP, SETUP),
     "status.write": (SETUP, LOST_BEFORE),
     "child.start": (LOST_BEFORE, LOST_AT_START),
     "status.running": (LOST_AT_START, LOST_AT_START),
@@ -110,6 +111,8 @@ DEAD_SUPERVISOR = {
 FAILED_SUPERVISOR = {
     ("supervisor.begin", "ENOSPC"): "starved",
     ("supervisor.begin", "EIO"): "setup",
+    ("exit.reserve", "ENOSPC"): "starved",
+    ("exit.reserve", "EIO"): "setup",
     ("status.write", "ENOSPC"): "starved",
     ("status.write", "EIO"): "setup",
     ("child.start", "ENOSPC"): "starved",

@@ -261,7 +261,7 @@ static void a_lost_run_says_when_it_was_last_seen_and_invents_no_status(void **s
 			"2023-11-14T22:13:20Z; its exit status is not known" },
 		{ { .seen_us = NOW, .swept = true },
 			"the run's supervisor was killed or died; it was last seen at "
-			"2023-11-14T22:13:20Z; its exit status is not known; what was left of the "
+			"2023-11-14T22:13:20Z; its exit status is not known; what was found of the "
 			"run was stopped" },
 		{ { .seen_us = NOW, .swept = true, .rebooted = true },
 			"the machine was restarted (or lost power) while the run went on; it was "
