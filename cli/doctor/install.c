@@ -209,7 +209,7 @@ void doctor_check_configuration(struct doctor *doctor, struct doctor_finding *re
 
 	if (!named && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
 		doctor_ok(ret, "all defaults (no %s)", path);
-	else if (config_load(path, &config, &err) < 0)
+	else if (config_load(path, &config, NULL, &err) < 0)
 		doctor_problem(
 			ret, "correct it; amlagentd.conf(5) lists the keys", "%s", err.message);
 	else
