@@ -257,6 +257,7 @@ static int make_server(struct agent *agent, struct error *err)
 		.store = agent->store,
 		.watch = agent->watch,
 		.state_dir = agent->options.state_dir,
+		.config_path = agent->options.config_path,
 		.openapi_path = agent->openapi_path,
 		.started_us = agent->started_us,
 		.access = api_access(agent),

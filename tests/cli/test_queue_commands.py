@@ -124,7 +124,7 @@ def test_what_was_done_before_a_refusal_is_told(daemon):
 # drain, resume
 
 STATUS = {
-    "version": "0.1.0", "pid": 7, "uid": 0, "user": "root", "state_directory": "/var/lib/amlagent",
+    "version": "0.1.0", "pid": 7, "uid": 0, "user": "root", "system": True, "state_directory": "/var/lib/amlagent",
     "started_utc": "2026-11-22T20:00:00.000000Z", "max_running_runs": 16, "running": 2, "queued": 3,
     "runs": {"Completed": 5, "Failed": 0}, "admin": False,
     "cpus": {"total": 16, "used": 5}, "memory_bytes": {"total": 64 << 30, "used": 24 << 30},
