@@ -269,6 +269,7 @@ static int make_server(struct agent *agent, struct error *err)
 		.store = agent->store,
 		.watch = agent->watch,
 		.state_dir = agent->options.state_dir,
+		.config_path = agent->options.config_path,
 		.openapi_path = agent->openapi_path,
 		.started_us = agent->started_us,
 		.access = api_access(agent),
@@ -330,6 +331,21 @@ static void apply(struct agent *agent)
 	api_set_access(agent->api, &access);
 }
 
+/* One line: what is in force now, and what is not. */
+static void say_what_changed(const struct strbuf *now, const struct strbuf *restart)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	if (now->size)
+		strbuf_addf(&text, "changed %s", now->data);
+	if (restart->size)
+		strbuf_addf(&text,
+			"%sthese have changed and need a restart (no run notices it): %s",
+			now->size ? "; " : "", restart->data);
+	log_line(restart->size ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "configuration read again: %s",
+		text.size ? text.data : "nothing has changed");
+}
+
 static void put_in_force(struct agent *agent, const struct settings *settings)
 {
 	_cleanup_(strbuf_release) struct strbuf now = STRBUF_INIT, restart = STRBUF_INIT;
@@ -339,11 +355,7 @@ static void put_in_force(struct agent *agent, const struct settings *settings)
 	settings_keep(&agent->settings.config, &next.config);
 	agent->settings = next;
 	apply(agent);
-	log_info("configuration read again: %s%s", now.size ? "changed " : "nothing has changed",
-		now.size ? now.data : "");
-	if (restart.size)
-		log_warning("these have changed and need a restart (no run notices it): %s",
-			restart.data);
+	say_what_changed(&now, &restart);
 }
 
 static void reload_done(void *data, const struct settings *settings, const struct error *err)

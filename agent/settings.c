@@ -9,6 +9,7 @@
 
 #include "common/log.h"
 #include "common/mem.h"
+#include "gpu/gpu.h"
 
 #define GROUP_ROOM_MAX (16u << 20)
 
@@ -168,43 +169,75 @@ static int look_up_group(const char *name, gid_t *ret)
 	return 0;
 }
 
+struct group_key {
+	const char *name;
+	size_t offset;     /* in struct config */
+	size_t gid_offset; /* in struct settings */
+};
+
 static int find_group(
-	const char *path, const char *key, const char *name, gid_t *ret, struct error *err)
+	struct settings *settings, const char *path, const struct group_key *key, struct error *err)
 {
+	const char *name = (const char *)&settings->config + key->offset;
+	gid_t *ret = (gid_t *)((char *)settings + key->gid_offset);
+	_cleanup_(freep) char *where = NULL;
 	int r;
 
 	*ret = SETTINGS_NO_GROUP;
 	if (!name[0])
 		return 0;
+	where = config_where(path, &settings->lines, key->name);
 	r = look_up_group(name, ret);
 	if (r == -ENOENT)
-		return error_set(err, r, key,
+		return error_set(err, r, where,
 			"%s: %s: there is no group \"%s\" on this machine: make it (groupadd), or "
 			"correct the name",
-			path, key, name);
-	return r < 0 ? error_errno(err, r, key, "%s: %s: cannot look up the group \"%s\"", path,
-			       key, name)
+			where, key->name, name);
+	return r < 0 ? error_errno(err, r, where, "%s: %s: cannot look up the group \"%s\"", where,
+			       key->name, name)
 		     : 0;
+}
+
+static int find_groups(struct settings *settings, const char *path, struct error *err)
+{
+	static const struct group_key groups[] = {
+		{ "admin_group", offsetof(struct config, admin_group),
+			offsetof(struct settings, admin_gid) },
+		{ "users_group", offsetof(struct config, users_group),
+			offsetof(struct settings, users_gid) },
+		{ "share_with_group", offsetof(struct config, share_with_group),
+			offsetof(struct settings, share_with_gid) },
+	};
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(groups) && r >= 0; i++)
+		r = find_group(settings, path, &groups[i], err);
+	return r;
+}
+
+static int check_gpus(const struct settings *settings, const char *path, struct error *err)
+{
+	_cleanup_(freep) char *where = config_where(path, &settings->lines, "gpus");
+	int r = gpus_check(settings->config.gpus, err);
+
+	if (r < 0)
+		error_prefix(err, where);
+	return r;
 }
 
 int settings_load(const char *path, bool must_exist, struct settings *ret, struct error *err)
 {
-	struct settings settings;
+	struct settings settings = { 0 };
 	int r = 0;
 
 	if (!must_exist && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
 		config_default(&settings.config);
 	else
-		r = config_load(path, &settings.config, err);
+		r = config_load(path, &settings.config, &settings.lines, err);
 	if (r >= 0)
-		r = find_group(
-			path, "admin_group", settings.config.admin_group, &settings.admin_gid, err);
+		r = find_groups(&settings, path, err);
 	if (r >= 0)
-		r = find_group(
-			path, "users_group", settings.config.users_group, &settings.users_gid, err);
-	if (r >= 0)
-		r = find_group(path, "share_with_group", settings.config.share_with_group,
-			&settings.share_with_gid, err);
+		r = check_gpus(&settings, path, err);
 	if (r < 0)
 		return r;
 	*ret = settings;

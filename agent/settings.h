@@ -3,11 +3,12 @@
  * settings - the configuration, and what its names mean on this machine now
  *
  * config.h reads the file; the groups that it names are looked up here, because there must be such
- * a group: a mistyped name must not leave a machine without its admins, or open to everybody. Each
- * key is in one table, with what is done about it when it has changed (reload.h).
+ * a group: a mistyped name must not leave a machine without its admins, or open to everybody. So must
+ * the device files of a list of GPUs be there. Each key is in one table, with what is done about it
+ * when it has changed (reload.h).
  *
  * Threads: settings_load() asks the name service and may block; any. No heap: settings are copied
- * like any other value. Errors: negative errno with err; ret is untouched then.
+ * like any other value. Errors: negative errno with err, which names the line; ret is untouched then.
  */
 #pragma once
 
@@ -23,6 +24,7 @@
 
 struct settings {
 	struct config config;
+	struct config_lines lines;
 	/* SETTINGS_NO_GROUP: the configuration names none. */
 	gid_t admin_gid;
 	gid_t users_gid;

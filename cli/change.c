@@ -17,7 +17,7 @@ static int change_one(
 	int r = client_call(&cli->client, change->method, target, change->body, &record, &cli->err);
 
 	if (r < 0) {
-		error_prefix(&cli->err, id);
+		record_name_in_error(id, &cli->err);
 		return r;
 	}
 	waiting = waiting_text(record);

@@ -86,7 +86,7 @@ static int run(struct cli *cli, void *data, char **operands)
 		int r = cancel_one(cli, options, operands[i], &record);
 
 		if (r < 0) {
-			error_prefix(&cli->err, operands[i]);
+			record_name_in_error(operands[i], &cli->err);
 			return r;
 		}
 		json_append(records, record);

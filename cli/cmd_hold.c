@@ -49,7 +49,7 @@ const struct command cmd_release = {
 	.summary = "Let runs go that were held",
 	.details =
 		"For runs of `amlctl hold` and of `amlctl run --hold`. One that is not held is left\n"
-		"as it is, which is no error.\n",
+		"as it is, which is no error. What an admin holds, only an admin releases.\n",
 	.options = options_table,
 	.option_count = ARRAY_SIZE(options_table),
 	.options_size = sizeof(struct hold_options),

@@ -207,6 +207,15 @@ int record_resolve_all(struct client *client, char *const *names, char ***ret, s
 	return 0;
 }
 
+void record_name_in_error(const char *run, struct error *err)
+{
+	_cleanup_(freep) char *begins = mem_printf("%s ", run);
+	_cleanup_(freep) char *quoted = mem_printf("\"%s\"", run);
+
+	if (strncmp(err->message, begins, strlen(begins)) != 0 && !strstr(err->message, quoted))
+		error_prefix(err, run);
+}
+
 void print_records(const struct json *records)
 {
 	print_json(json_size(records) == 1 ? json_first(records) : records);

@@ -36,6 +36,8 @@ void record_say_warnings(const struct json *record);
 
 /* The ids of all that is named, each once, as a strv: a name that is none changes nothing. */
 int record_resolve_all(struct client *client, char *const *names, char ***ret, struct error *err);
+/* Whose error it is, before the message: unless that begins with the run, or quotes it. */
+void record_name_in_error(const char *run, struct error *err);
 /* What stdout gets for several RUNs with -o json: the record of the one, or an array. */
 void print_records(const struct json *records);
 

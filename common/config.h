@@ -2,7 +2,8 @@
 /*
  * config - amlagentd.conf: every key, its default and its bounds, in one table (config.c)
  *
- * Lines of `key = value`, `#` comments, blank lines. Sizes take K, M, G; durations take s, m, h, d.
+ * Lines of `key = value`, of a `#` comment, blank lines; a key is set once. Sizes take K, M, G, T;
+ * durations take s, m, h, d.
  * No heap: a configuration is copied like any other value.
  * The same table makes conf/amlagentd.conf's tests: a key that is not there does not exist.
  *
@@ -16,6 +17,7 @@
 #include "common/error.h"
 
 #define CONFIG_TEXT_SIZE 1024
+#define CONFIG_KEYS_MAX 32
 
 struct config {
 	int64_t max_running_runs;   /* how many run at once; the others wait in the queue */
@@ -51,10 +53,19 @@ struct config {
 	char cgroup_parent[CONFIG_TEXT_SIZE];
 };
 
+/* The line that sets each key, in the order of the table; 0: none does. */
+struct config_lines {
+	int of[CONFIG_KEYS_MAX];
+};
+
 /* Defaults; max_running_runs is the number of CPUs. */
 void config_default(struct config *ret);
-/* Defaults, then the file. -ENOENT only when `path` was asked for by name and is not there. */
-int config_load(const char *path, struct config *ret, struct error *err);
+/* Defaults, then the file, which is a regular one (or /dev/null). -ENOENT: it is not there.
+ * ret_lines may be NULL. */
+int config_load(
+	const char *path, struct config *ret, struct config_lines *ret_lines, struct error *err);
 /* The same from memory; `name` is for messages. Pure: fuzzed. */
-int config_parse(
-	const char *text, size_t size, const char *name, struct config *ret, struct error *err);
+int config_parse(const char *text, size_t size, const char *name, struct config *ret,
+	struct config_lines *ret_lines, struct error *err);
+/* "FILE:LINE" that sets the key; "FILE" when none does. malloc'ed. */
+char *config_where(const char *path, const struct config_lines *lines, const char *key);

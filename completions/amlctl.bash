@@ -33,15 +33,23 @@ _amlctl_states() {
 	done | paste -sd,
 }
 
-# The first column of the runs that the command can be about.
+# The experiment that the beginning of a run's id tells: "mnist_1790000000_0a".
+_amlctl_experiment_of() {
+	[[ $1 =~ ^(.+)_[0-9]{10}_[0-9a-f]{0,8}$ || $1 =~ ^(.+)_[0-9]{1,10}$ ]] && echo "${BASH_REMATCH[1]}"
+}
+
+# The first column of the newest runs that the command can be about, and of the experiment's that the word tells.
 _amlctl_runs() {
 	local -a only=()
+	local experiment
+	experiment=$(_amlctl_experiment_of "${cur##*[:,]}")
 	case $1 in
 	hold | release) only=(--status Queued) ;;
 	cancel | wait) only=(--status "$(_amlctl_states live)") ;;
 	delete) only=(--status "$(_amlctl_states over)") ;;
 	esac
-	_amlctl_ask list -n 50 "${only[@]}" | awk 'NR > 1 { print $1 }'
+	_amlctl_ask list -n 1000 "${only[@]}" | awk 'NR > 1 { print $1 }'
+	[[ $experiment ]] && _amlctl_ask list -n 1000 -e "$experiment" "${only[@]}" | awk 'NR > 1 { print $1 }'
 }
 
 _amlctl_files() {
@@ -88,7 +96,7 @@ _amlctl_value() {
 	case $1:$2 in
 	*:DIR) _amlctl_paths -d ;;
 	*:PATH | *:FILE) _amlctl_paths -f ;;
-	-e:* | --experiment:*) _amlctl_offer < <(_amlctl_ask list -n 200 | awk 'NR > 1 { print $2 }' | sort -u) ;;
+	-e:* | --experiment:*) _amlctl_offer < <(_amlctl_ask list -n 1000 | awk 'NR > 1 { print $2 }' | sort -u) ;;
 	--status:*) _amlctl_offer_list < <(printf '%s\n' "${!states[@]}") ;;
 	--user:*) _amlctl_offer < <(compgen -u) ;;
 	--run-configuration:* | -c:*)

@@ -49,6 +49,7 @@ struct api_options {
 	struct store *store;
 	struct watch *watch;
 	const char *state_dir;
+	const char *config_path;  /* that is read, there or not */
 	const char *openapi_path; /* NULL: not installed */
 	int64_t started_us;       /* UTC */
 	struct api_access access;

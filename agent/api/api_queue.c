@@ -46,10 +46,11 @@ static bool may_release(struct call *call)
 
 	if (call->viewer.sees.all ||
 		run_manager_get(call->api->options.runs, call->run_id, &record) < 0 ||
-		!record.held_by || !strcmp(record.held_by, record.submitted_by))
+		!run_record_is_held_by_other(&record))
 		return true;
-	access_refuse(call, call->run_id, "%s is held by %s: only an admin may release it; ask %s",
-		call->run_id, record.held_by, record.held_by);
+	access_refuse(call, call->run_id,
+		"%s is held by %s: only an admin may release it; ask %s or another", call->run_id,
+		record.held_by, record.held_by);
 	return false;
 }
 

@@ -119,7 +119,9 @@ struct json *status_json(const struct call *call)
 	json_set_int(json, "pid", getpid());
 	json_set_int(json, "uid", geteuid());
 	json_set_string(json, "user", user ? user->pw_name : NULL);
+	json_set_bool(json, "system", options->access.system);
 	json_set_string(json, "state_directory", admin ? options->state_dir : NULL);
+	json_set_string(json, "configuration_file", admin ? options->config_path : NULL);
 	json_set_time(json, "started_utc", options->started_us);
 	json_set_bool(json, "admin", admin);
 	json_set_int(json, "max_running_runs", counts.max_running);

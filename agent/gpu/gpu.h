@@ -78,6 +78,8 @@ struct gpu_holder {
 /* -EINVAL, -ENOENT, -ENODEV: the list names something twice, that is not there, that is no device
  * file. auto finds none: that is no error. */
 int gpus_find(const char *setting, struct gpus *ret, struct error *err);
+/* What of that is wrong at the first look: no driver is asked, which may hang. The same errors. */
+int gpus_check(const char *setting, struct error *err);
 void gpus_release(struct gpus *gpus);
 
 /* Fills in ret[gpus->count]. The number of processes of which nothing is known. */

@@ -140,12 +140,13 @@ static bool any_is_nvidia(const struct gpus *gpus)
 	return false;
 }
 
-/* Ids that were given may be those that others have. */
+/* Ids that were given may be those that others have; NULL: not known yet. */
 static int check_ids(const struct gpus *gpus, struct error *err)
 {
 	for (size_t i = 0; i < gpus->count; i++)
 		for (size_t k = 0; k < i; k++)
-			if (!strcmp(gpus->items[i].id, gpus->items[k].id))
+			if (gpus->items[i].id && gpus->items[k].id &&
+				!strcmp(gpus->items[i].id, gpus->items[k].id))
 				return error_set(err, -EINVAL, "gpus",
 					"gpus: %.200s and %.200s have one id: %.80s",
 					gpus->items[k].device, gpus->items[i].device,
@@ -174,15 +175,28 @@ static int find_listed(const char *setting, struct gpus *ret, struct error *err)
 	return check_ids(ret, err);
 }
 
+static bool is_list(const char *setting)
+{
+	return strcmp(setting, "auto") != 0 && strcmp(setting, "none") != 0;
+}
+
+int gpus_check(const char *setting, struct error *err)
+{
+	_cleanup_(gpus_release) struct gpus gpus = { 0 };
+	int r = is_list(setting) ? read_list(setting, &gpus, err) : 0;
+
+	return r < 0 ? r : check_ids(&gpus, err);
+}
+
 int gpus_find(const char *setting, struct gpus *ret, struct error *err)
 {
 	_cleanup_(gpus_release) struct gpus gpus = { 0 };
 	int r = 0;
 
-	if (!strcmp(setting, "auto"))
-		find_nvidia(&gpus);
-	else if (strcmp(setting, "none"))
+	if (is_list(setting))
 		r = find_listed(setting, &gpus, err);
+	else if (strcmp(setting, "none") != 0)
+		find_nvidia(&gpus);
 	if (r < 0)
 		return r;
 	*ret = gpus;

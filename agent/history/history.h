@@ -75,6 +75,8 @@ struct run_record {
 
 void run_record_copy(const struct run_record *record, struct run_record *ret);
 void run_record_release(struct run_record *record);
+/* Held by somebody who is not its submitter: an admin. */
+bool run_record_is_held_by_other(const struct run_record *record);
 
 int history_open(const char *path, struct history **ret, struct error *err);
 /* Carries out what is queued, tells nobody, closes. NULL is fine. */

@@ -3,6 +3,7 @@
 #include "history/history.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/mem.h"
 
@@ -52,6 +53,11 @@ void run_record_release(struct run_record *record)
 	pairs_release(&record->tags);
 	pairs_release(&record->properties);
 	*record = (struct run_record){ 0 };
+}
+
+bool run_record_is_held_by_other(const struct run_record *record)
+{
+	return record->held_by && strcmp(record->held_by, record->submitted_by) != 0;
 }
 
 void run_record_list_release(struct run_record_list *list)

@@ -10,15 +10,6 @@
 /* So many users are named, the others counted. */
 #define NAMED_MAX 8
 
-char *ordinal_text(size_t number)
-{
-	static const char *const endings[] = { "th", "st", "nd", "rd" };
-	size_t last = number % 10;
-	bool teen = number / 10 % 10 == 1;
-
-	return mem_printf("%zu%s", number, last > 3 || teen ? "th" : endings[last]);
-}
-
 /* ---- the things that are given out ---- */
 
 static char *count_text(int64_t count, const char *one, const char *many)
@@ -148,30 +139,26 @@ static char *lacks_words(const struct scheduler *scheduler, const struct schedul
 	return strbuf_steal(&out);
 }
 
-static char *queue_place_words(const struct scheduler *scheduler, const struct scheduler_run *run,
+static char *before_words(const struct scheduler *scheduler, const struct scheduler_run *run,
 	const struct queue_names *names)
 {
-	_cleanup_(freep) char *place = ordinal_text(run->wait.position);
 	size_t before = run->wait.before;
 
 	if (!before)
 		return lacks_words(scheduler, run, names);
-	return mem_printf("%s in the queue: %zu %s before it %s for %s", place, before,
-		before == 1 ? "run" : "runs", before == 1 ? "waits" : "wait",
-		things[run->wait.reason].many);
+	return mem_printf("%zu %s before it %s for %s", before, before == 1 ? "run" : "runs",
+		before == 1 ? "waits" : "wait", things[run->wait.reason].many);
 }
 
 static char *behind_words(const struct scheduler *scheduler, const struct scheduler_run *run,
 	const struct queue_names *names)
 {
-	_cleanup_(freep) char *place = ordinal_text(run->wait.position);
-
 	(void)scheduler;
 	(void)names;
 	return mem_printf(
-		"%s in the queue: there is room for it now, but a run before it, which waits "
-		"for %s, could then start later than without it",
-		place, things[run->wait.head].many);
+		"there is room for it now, but a run before it, which waits for %s, could then "
+		"start later than without it",
+		things[run->wait.head].many);
 }
 
 static char *user_runs_words(const struct scheduler *scheduler, const struct scheduler_run *run,
@@ -263,10 +250,10 @@ char *queue_words(const struct scheduler *scheduler, const struct scheduler_run 
 		[SCHEDULER_GOES] = goes_words,
 		[SCHEDULER_PARKED] = goes_words,
 		[SCHEDULER_LOOKING] = looking_words,
-		[SCHEDULER_NO_GPUS] = queue_place_words,
-		[SCHEDULER_NO_MEMORY] = queue_place_words,
-		[SCHEDULER_NO_CPUS] = queue_place_words,
-		[SCHEDULER_NO_PLACE] = queue_place_words,
+		[SCHEDULER_NO_GPUS] = before_words,
+		[SCHEDULER_NO_MEMORY] = before_words,
+		[SCHEDULER_NO_CPUS] = before_words,
+		[SCHEDULER_NO_PLACE] = before_words,
 		[SCHEDULER_BEHIND] = behind_words,
 		[SCHEDULER_USER_RUNS] = user_runs_words,
 		[SCHEDULER_USER_CPUS] = user_cpus_words,

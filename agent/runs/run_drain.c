@@ -2,9 +2,9 @@
 /*
  * run_drain - nothing more is started until an admin says so; see run_manager.h
  *
- * <state>/drain holds who, when and why, as lines of "key=value"; there is none while the node is not
- * drained. A file that cannot be read means that it is. Changes count at once and are written on a
- * work thread, one after the other; one that cannot be written is taken back.
+ * <state>/drain holds who, when and why, as lines of "key=value"; there is none while the
+ * machine is not drained. A file that cannot be read means that it is. Changes count at once and are
+ * written on a work thread, one after the other; one that cannot be written is taken back.
  */
 #include <errno.h>
 #include <fcntl.h>

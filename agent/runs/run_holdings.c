@@ -165,8 +165,19 @@ static char *drain_words(const struct drain *drain)
 {
 	_cleanup_(freep) char *since = clock_text(drain->since_us);
 
-	return mem_printf("the node is drained since %s by %s%s%s", since, drain->by,
+	return mem_printf("the machine is drained since %s by %s%s%s", since, drain->by,
 		drain->reason[0] ? ": " : "", drain->reason);
+}
+
+/* For its owner; a daemon of one user has no other admin than him and root. */
+static char *held_words(const struct run_manager *manager, const struct run_record *record)
+{
+	const char *by = record->held_by;
+
+	if (manager->options.system_service && run_record_is_held_by_other(record))
+		return mem_printf(
+			"held by %s: only an admin may release it; ask %s or another", by, by);
+	return mem_printf("held by %s: amlctl release %s", by, record->run_id);
 }
 
 static char *waiting_words(struct run_manager *manager, const struct run_live *run)
@@ -174,8 +185,7 @@ static char *waiting_words(struct run_manager *manager, const struct run_live *r
 	const struct queue_names names = { user_for_words, aside_for_words, manager };
 
 	if (run->record.held_by)
-		return mem_printf(
-			"held by %s: amlctl release %s", run->record.held_by, run->record.run_id);
+		return held_words(manager, &run->record);
 	if (!TAILQ_EMPTY(&run->leaders))
 		return run_live_follow_words(run);
 	if (run->owed & OWED_FOLLOW)

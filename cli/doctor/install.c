@@ -76,6 +76,14 @@ static int ask_status(struct doctor *doctor)
 	return r < 0 ? r : read_answer(client, &doctor->status, err);
 }
 
+/* As the daemon says; where none answers (or one of before it said so), by the folder. */
+static bool is_system(const struct doctor *doctor)
+{
+	const struct json *said = json_get(doctor->status, "system");
+
+	return said ? json_bool(said) : !strcmp(doctor->state_dir, PATHS_SYSTEM_STATE);
+}
+
 void doctor_meet(struct doctor *doctor)
 {
 	const struct endpoint *endpoint = &doctor->cli->endpoint;
@@ -90,7 +98,7 @@ void doctor_meet(struct doctor *doctor)
 		doctor->state_dir = absolute(endpoint->state_dir);
 	else
 		doctor->state_dir = said ? mem_strdup(said) : paths_user_state();
-	doctor->system = !strcmp(doctor->state_dir, PATHS_SYSTEM_STATE);
+	doctor->system = is_system(doctor);
 	doctor->state_exists = access(doctor->state_dir, R_OK | X_OK) == 0;
 }
 
@@ -194,9 +202,12 @@ void doctor_check_programs(struct doctor *doctor, struct doctor_finding *ret)
 char *doctor_config_path(const struct doctor *doctor)
 {
 	const char *named = doctor->cli->endpoint.config;
+	const char *said = json_string(json_get(doctor->status, "configuration_file"));
 
 	if (named)
 		return absolute(named);
+	if (said)
+		return mem_strdup(said);
 	return doctor->system ? mem_strdup(PATHS_SYSTEM_CONFIG) : paths_user_config();
 }
 
@@ -209,7 +220,7 @@ void doctor_check_configuration(struct doctor *doctor, struct doctor_finding *re
 
 	if (!named && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
 		doctor_ok(ret, "all defaults (no %s)", path);
-	else if (config_load(path, &config, &err) < 0)
+	else if (config_load(path, &config, NULL, &err) < 0)
 		doctor_problem(
 			ret, "correct it; amlagentd.conf(5) lists the keys", "%s", err.message);
 	else

@@ -95,7 +95,7 @@ void doctor_check_groups(struct doctor *doctor, struct doctor_finding *ret)
 		doctor_ok(ret, "one user's daemon serves him and root");
 		return;
 	}
-	if (access(path, F_OK) < 0 || config_load(path, &config, NULL) < 0)
+	if (access(path, F_OK) < 0 || config_load(path, &config, NULL, NULL) < 0)
 		config_default(&config); /* what is wrong with it is another check's */
 	missing = missing_group(&config);
 	you = json_bool(json_get(doctor->status, "admin")) ? " (you are one)" : "";

@@ -377,9 +377,10 @@ def test_curl_does_all_that_amlctl_does(shared, source):
 def test_healthz_and_status(shared):
     assert shared.api("GET", "/healthz").json == {"status": "ok"}
     status = shared.api("GET", "/v1/status").json
-    assert set(status) == {"version", "pid", "uid", "user", "state_directory", "started_utc", "max_running_runs",
+    assert set(status) == {"version", "pid", "uid", "user", "system", "state_directory", "configuration_file", "started_utc", "max_running_runs",
                            "running", "queued", "runs", "admin", "cpus", "memory_bytes", "gpus", "users", "draining"}  # fmt: skip
     assert status["pid"] == shared.process.pid and status["uid"] == os.getuid()
+    assert status["system"] is False and status["configuration_file"] == str(shared.config)
     assert status["state_directory"] == str(shared.state) and UTC.match(status["started_utc"])
     assert status["max_running_runs"] == 4
     assert all(isinstance(count, int) for count in status["runs"].values())

@@ -338,6 +338,8 @@ def test_places_in_the_queue(lab):
     assert lab.record(block.id)["waiting_for"] is None
     for run in (low, high, held):
         assert lab.record(run)["waiting_for"], run
+    assert lab.ok("show", low).count("2nd in the queue: 1 run before it waits for a place\n") == 1
+    assert " 2nd: 1 run before it waits for a place" in lab.ok("list")
     assert lab.api("GET", "/v1/status").json["queued"] == 3
     block.end()
     lab.ended(low)

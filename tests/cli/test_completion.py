@@ -138,6 +138,23 @@ def test_runs_are_offered_from_the_daemon(shell, daemon):
     assert shell.offers("--socket", daemon.path, "list", "-e", "e") == {"exp"}
 
 
+def test_an_older_run_is_offered_once_its_experiment_is_typed(shell, daemon):
+    """Of the newest runs of all there is a bounded list; the word tells which experiment is to be asked for."""
+    def handle(request):
+        if "experiment_name=old_exp&" in request.target + "&":
+            request.connection.json([record("old_exp_1790000000_12345678", experiment_name="old_exp")])
+        else:
+            request.connection.json([record(f"new_{1790000000 + i}_0000000a") for i in range(500)])
+
+    daemon.handle = handle
+    for word in ("old_exp_1", "old_exp_1790000000", "old_exp_1790000000_", "old_exp_1790000000_1234567"):
+        assert shell.offers("--socket", daemon.path, "show", word) == {"old_exp_1790000000_12345678"}, word
+    assert {o.split(":")[-1] for o in shell.offers("--socket", daemon.path, "run", "--after", "afterany:old_exp_17")} \
+        == {"old_exp_1790000000_12345678"}
+    assert len(shell.offers("--socket", daemon.path, "show", "new_")) == 500
+    assert all("limit=1000" in r.target for r in daemon.requests)
+
+
 def test_files_and_logs_of_a_run_are_offered(shell, daemon):
     def handle(request):
         if "artifacts" in request.target:

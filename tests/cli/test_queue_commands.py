@@ -121,10 +121,24 @@ def test_what_was_done_before_a_refusal_is_told(daemon):
     assert lines[1:] == ["amlctl: b: it is Running; only a run that waits can be held"]
 
 
+@pytest.mark.parametrize("name", ["hold", "release", "cancel"])
+@pytest.mark.parametrize("message", [f"{RUN} is held by eva: only an admin may release it", f'no run "{RUN}"'])
+def test_a_refusal_names_the_run_once(daemon, name, message):
+    def handle(request):
+        if request.method == "POST":
+            request.connection.error(403, "Forbidden", message)
+        else:
+            request.connection.json(queued())
+
+    daemon.handle = handle
+    done = amlctl(daemon, name, RUN)
+    assert (done.returncode, done.stderr.decode()) == (125, f"amlctl: {message}\n")
+
+
 # drain, resume
 
 STATUS = {
-    "version": "0.1.0", "pid": 7, "uid": 0, "user": "root", "state_directory": "/var/lib/amlagent",
+    "version": "0.1.0", "pid": 7, "uid": 0, "user": "root", "system": True, "state_directory": "/var/lib/amlagent",
     "started_utc": "2026-11-22T20:00:00.000000Z", "max_running_runs": 16, "running": 2, "queued": 3,
     "runs": {"Completed": 5, "Failed": 0}, "admin": False,
     "cpus": {"total": 16, "used": 5}, "memory_bytes": {"total": 64 << 30, "used": 24 << 30},
@@ -226,6 +240,14 @@ def test_list_has_a_column_for_those_who_wait(daemon):
     assert "11th: 1 GPU: the only one is held by ben" in lines[1] and "held by ana" in lines[2]
     runs[:2] = []
     assert b"WAITS FOR" not in amlctl(daemon, "list").stdout
+
+
+def test_places_are_numbered_as_people_do(daemon):
+    places = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 10: "10th", 11: "11th", 12: "12th", 13: "13th", 21: "21st",
+              111: "111th", 122: "122nd"}
+    daemon.handle = lambda request: request.connection.json([queued(place) for place in places])
+    lines = amlctl(daemon, "list").stdout.decode().splitlines()[1:]
+    assert [f" {text}: " in line for text, line in zip(places.values(), lines)] == [True] * len(places), lines
 
 
 def test_a_long_reason_fits_the_terminal(daemon):

@@ -38,12 +38,12 @@ def help_options(*command):
 def source_keys():
     """{key: default, as the files write it}"""
     source = (harness.REPO / "common" / "config.c").read_text()
-    rows = re.findall(r"\{ KEY\((\w+)\),\s+(\w+),\s+AT\(\w+\),\s+(.+?), \S", source)
+    rows = re.findall(r"\{ KEY\((\w+)\),\s+&?(\w+),\s+AT\(\w+\),\s+(.+?), \S", source)
     keys = {}
-    for name, parse, fallback in rows:
+    for name, kind, fallback in rows:
         number = re.fullmatch(r"(?:INT64_C\()?(\d+)\)?(?: << (\d+))?", fallback)
-        if parse == "size_parse":
-            keys[name] = number[1] + {"10": "K", "20": "M", "30": "G"}[number[2]]
+        if kind == "size_kind":
+            keys[name] = number[1] + {None: "", "10": "K", "20": "M", "30": "G"}[number[2]]
         elif number:
             keys[name] = number[1]
         else:

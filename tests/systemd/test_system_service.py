@@ -236,22 +236,32 @@ def test_a_good_file_is_put_in_force(machine, configuration):
     assert any("need a restart" in message and "gpus" in message for message in said)
 
 
+def with_line(configuration, line):
+    """With this line where its key is set, or at the end; and its number."""
+    lines = configuration.splitlines()
+    key = line.split("=")[0]
+    at = next((at for at, there in enumerate(lines) if there.startswith(key)), len(lines))
+    return "\n".join([*lines[:at], line, *lines[at + 1:]]) + "\n", at + 1
+
+
 def test_a_bad_file_fails_the_reload_and_changes_nothing(machine, configuration):
     pid = wait_for_daemon(machine)
-    line = configuration.count("\n") + 1
-    machine.write(CONF, configuration + "max_running_runs = many\n")
+    text, line = with_line(configuration, "max_running_runs = many")
+    machine.write(CONF, text)
     assert machine.run("systemctl", "reload", "amlagentd.service", check=False).returncode != 0
-    assert any(f"{CONF}:{line}: max_running_runs" in message for message in messages(machine))
+    assert any(f"{CONF}:{line}: max_running_runs: must be a number" in message for message in messages(machine))
     assert machine.main_pid() == pid and machine.amlctl("status").returncode == 0
 
 
-@pytest.mark.parametrize("wrong, reason", [
-    ("colour = red\n", 'unknown key "colour"'),
-    ("admin_group = nobody-knows\n", 'there is no group "nobody-knows"'),
+@pytest.mark.parametrize("wrong, why", [
+    ("colour = red", 'unknown key "colour"'),
+    ("admin_group = nobody-knows", 'admin_group: there is no group "nobody-knows"'),
 ])
-def test_a_signal_with_a_bad_file_is_refused_with_the_reason(machine, configuration, wrong, reason):
+def test_a_signal_with_a_bad_file_is_refused_with_line_and_reason(machine, configuration, wrong, why):
     pid = wait_for_daemon(machine)
-    machine.write(CONF, configuration + wrong)
+    text, line = with_line(configuration, wrong)
+    reason = f"{CONF}:{line}: {why}"
+    machine.write(CONF, text)
     machine.run("kill", "-HUP", str(pid))
 
     def refused():

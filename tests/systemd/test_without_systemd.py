@@ -183,9 +183,24 @@ def test_a_signal_puts_a_changed_file_in_force(manage):
     assert re.fullmatch(r"MONOTONIC_USEC=\d+", manager.hears("MONOTONIC_USEC="))
     manager.hears("READY=1")
     words = daemon.last_words()
-    assert "configuration read again: changed max_running_runs, log_level" in words
-    assert "need a restart (no run notices it): cgroup_parent" in words
+    assert (
+        "configuration read again: changed max_running_runs, log_level; these have changed and need a restart"
+        " (no run notices it): cgroup_parent\n"
+    ) in words
     assert daemon.api("GET", "/v1/status").json["max_running_runs"] == 5
+
+
+def test_what_needs_a_restart_is_told_in_one_true_line(manage):
+    manager = manage({"max_running_runs": 1})
+    daemon = manager.daemon.start()
+    manager.hears("READY=1")
+    daemon.config.write_text("max_running_runs = 1\ngpus = none\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    manager.hears("READY=1")
+    said = [line for line in daemon.last_words().splitlines() if "configuration" in line or "restart" in line]
+    assert len(said) == 1, said
+    assert said[0].endswith(
+        "configuration read again: these have changed and need a restart (no run notices it): gpus")
 
 
 def test_a_file_that_is_not_right_changes_nothing(manage):
@@ -194,15 +209,21 @@ def test_a_file_that_is_not_right_changes_nothing(manage):
     manager.hears("READY=1")
     manager.hears("STATUS=")
     for text, reason in [
-        ("# a comment\nmax_running_runs = many\n", 'amlagentd.conf:2: max_running_runs: "many" is not a number'),
+        ("# a comment\nmax_running_runs = many\n", 'amlagentd.conf:2: max_running_runs: must be a number from 1'),
         ("colour = red\n", 'amlagentd.conf:1: unknown key "colour"'),
-        ("users_group = no-such-group-1\n", 'there is no group "no-such-group-1"'),
+        ("\nusers_group = no-such-group-1\n",
+         'amlagentd.conf:2: users_group: there is no group "no-such-group-1"'),
+        ("gpus = /no-such-gpu\n", "amlagentd.conf:1: gpus: cannot use /no-such-gpu"),
     ]:
         daemon.config.write_text(text)
         daemon.process.send_signal(signal.SIGHUP)
         assert reason in manager.hears("STATUS=0 runs running, 0 queued; configuration refused")
         manager.hears("READY=1")
         assert reason in daemon.last_words()
+    daemon.config.unlink()
+    os.mkfifo(daemon.config)
+    daemon.process.send_signal(signal.SIGHUP)
+    assert "it is no regular file" in manager.hears("STATUS=0 runs running, 0 queued; configuration refused")
     daemon.config.unlink()
     daemon.process.send_signal(signal.SIGHUP)
     assert "cannot read the configuration" in manager.hears("STATUS=0 runs running, 0 queued; configuration refused")
@@ -236,6 +257,32 @@ def test_check_config_names_the_line_or_shows_what_is_in_force(tmp_path):
     assert answer["settings"]["max_running_runs"] == 3 and answer["settings"]["log_level"] == "debug"
     keys = set(re.findall(r"^# (\w+) =", (harness.REPO / "conf" / "amlagentd.conf").read_text(), re.M))
     assert set(answer["settings"]) == keys
+
+
+def test_check_config_refuses_with_the_line_and_the_reason_what_would_not_start(tmp_path):
+    for text, reason in [
+        ("\nadmin_group = no-such-group-1\n", '2: admin_group: there is no group "no-such-group-1" on this machine'),
+        ("\ngpus = /no-such-gpu\n", "2: gpus: cannot use /no-such-gpu: No such file or directory"),
+        ("cpus = 1\ncpus = 2\n", "2: cpus is already set in line 1"),
+        ("cpus = 1 # for now\n", "1: cpus: no comment may follow a value: comments stand on lines of their own"),
+    ]:
+        done = check_config(text, folder=tmp_path)
+        assert done.returncode == 1 and f"amlagentd.conf:{reason}" in done.stderr and not done.stdout, done
+
+
+def test_a_configuration_is_a_regular_file_or_a_link_to_one(tmp_path):
+    def check(name):
+        command = [harness.AMLAGENTD, "--check-config", "--config", tmp_path / name]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20)
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("cpus = 1\n")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("pipe", "."):
+        done = check(name)
+        assert done.returncode == 1 and "it is no regular file" in done.stderr, done
+    assert "\ncpus = 1\n" in check("link").stdout
+    assert check("/dev/null").returncode == 0
 
 
 def test_what_is_shown_is_a_configuration(tmp_path):

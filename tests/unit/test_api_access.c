@@ -75,6 +75,7 @@ static int set_up_api(void **state)
 	options.history = f.history;
 	options.store = f.store;
 	options.state_dir = f.state;
+	options.config_path = "/etc/our.conf";
 	api = api_new(&options);
 	handler = api_handler(api);
 	serve(open_to_all);
@@ -462,9 +463,12 @@ static void the_status_names_users_and_not_their_runs(void **state)
 	answer = ask(&ana, "GET", "/v1/status", NULL);
 	assert_null(strstr(answer.body.data, run));
 	assert_null(strstr(answer.body.data, f.state));
+	assert_null(strstr(answer.body.data, "our.conf"));
 	fake_answer_release(&answer);
 	status = json_of(&ana, "GET", "/v1/status", NULL);
 	assert_true(json_is_null(json_get(status, "state_directory")));
+	assert_true(json_is_null(json_get(status, "configuration_file")));
+	assert_true(json_bool(json_get(status, "system")));
 	assert_false(json_bool(json_get(status, "admin")));
 	assert_int_equal(json_size(json_get(status, "runs")), 0);
 	assert_int_equal(json_int(json_get(status, "running")), 1);
@@ -472,6 +476,7 @@ static void the_status_names_users_and_not_their_runs(void **state)
 	json_free(status);
 	status = json_of(&eva, "GET", "/v1/status", NULL);
 	assert_string_equal(json_string(json_get(status, "state_directory")), f.state);
+	assert_string_equal(json_string(json_get(status, "configuration_file")), "/etc/our.conf");
 	assert_true(json_bool(json_get(status, "admin")));
 	assert_int_equal(json_size(json_get(status, "runs")), 1);
 	json_free(status);

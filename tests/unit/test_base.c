@@ -198,7 +198,7 @@ static void utf8_is_judged_as_unicode_has_it(void **state)
 
 static int parse_config(const char *text, struct config *config, struct error *err)
 {
-	return config_parse(text, strlen(text), "f", config, err);
+	return config_parse(text, strlen(text), "f", config, NULL, err);
 }
 
 static void a_configuration_is_read_by_table(void **state)
@@ -242,6 +242,101 @@ static void a_bad_configuration_names_the_line_and_changes_nothing(void **state)
 		assert_string_equal(err.target, "f:2");
 		assert_int_equal(config.keep_work_days, 99);
 	}
+}
+
+static void a_bad_configuration_says_what_would_be_right(void **state)
+{
+	static const struct {
+		const char *text, *message;
+	} cases[] = {
+		{ "max_running_runs = -1",
+			"f:1: max_running_runs: must be a number from 1 to 100000, not \"-1\"" },
+		{ "keep_work_days = x",
+			"f:1: keep_work_days: must be a number of days from 0 to 36500, not "
+			"\"x\"" },
+		{ "fair_share_seconds = 1s",
+			"f:1: fair_share_seconds: must be a duration from 1m to 365d, not \"1s\"" },
+		{ "stop_grace_seconds = 2d",
+			"f:1: stop_grace_seconds: must be a duration from 0 to 1d, not \"2d\"" },
+		{ "max_request_bytes = 1",
+			"f:1: max_request_bytes: must be a size from 64K to 1G, not \"1\"" },
+		{ "snapshot_max_bytes = 0",
+			"f:1: snapshot_max_bytes: must be a size from 1 to 4096T, not \"0\"" },
+		{ "log_level = loud",
+			"f:1: log_level: must be error, warning, info or debug, not \"loud\"" },
+		{ "gpus = some",
+			"f:1: gpus: must be auto, none or device files separated by commas, not "
+			"\"some\"" },
+		{ "cpus = 2\n\ncpus = 3\n", "f:3: cpus is already set in line 1" },
+		{ "gpus = none\ngpus = none\n", "f:2: gpus is already set in line 1" },
+		{ "cpus = 2 # of four",
+			"f:1: cpus: no comment may follow a value: comments stand on lines of "
+			"their own" },
+		{ "users_group = #lab",
+			"f:1: users_group: no comment may follow a value: comments stand on lines "
+			"of their own" },
+		{ "gpus = /dev/a#1,/dev/b\t# two",
+			"f:1: gpus: no comment may follow a value: comments stand on lines of "
+			"their own" },
+	};
+	struct config config;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct error err = ERROR_INIT;
+
+		assert_int_equal(parse_config(cases[i].text, &config, &err), -EINVAL);
+		assert_string_equal(err.message, cases[i].message);
+	}
+	assert_int_equal(parse_config("cgroup_parent = /a#1/b", &config, NULL), 0);
+}
+
+static void where_a_key_is_set_is_known(void **state)
+{
+	static const char text[] = "# a\ngpus = none\n\ncpus = 2\n";
+	struct config_lines lines;
+	struct config config;
+	_cleanup_(freep) char *cpus = NULL, *gpus = NULL, *none = NULL;
+
+	(void)state;
+	assert_int_equal(config_parse(text, strlen(text), "f", &config, &lines, NULL), 0);
+	cpus = config_where("f", &lines, "cpus");
+	gpus = config_where("f", &lines, "gpus");
+	none = config_where("f", &lines, "admin_group");
+	assert_string_equal(cpus, "f:4");
+	assert_string_equal(gpus, "f:2");
+	assert_string_equal(none, "f");
+}
+
+static void a_configuration_is_a_regular_file_or_none(void **state)
+{
+	char dir[] = "/tmp/amlagent-test-XXXXXX";
+	_cleanup_(freep) char *pipe = NULL, *file = NULL, *link = NULL;
+	const char *bad[3];
+	struct config config;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	bad[0] = pipe = path_join(dir, "pipe");
+	bad[1] = dir;
+	bad[2] = "/dev/zero";
+	file = path_join(dir, "file");
+	link = path_join(dir, "link");
+	assert_int_equal(mkfifo(pipe, 0600), 0);
+	assert_int_equal(file_replace(AT_FDCWD, file, "cpus = 3\n", 9, 0600, FILE_NO_SYNC), 0);
+	assert_int_equal(symlink("file", link), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct error err = ERROR_INIT;
+
+		assert_int_equal(config_load(bad[i], &config, NULL, &err), -EINVAL);
+		assert_non_null(strstr(err.message, bad[i]));
+		assert_non_null(strstr(err.message, "no regular file"));
+	}
+	assert_int_equal(config_load(link, &config, NULL, NULL), 0);
+	assert_int_equal(config.cpus, 3);
+	assert_int_equal(config_load("/dev/null", &config, NULL, NULL), 0);
+	assert_int_equal(config.cpus, 0);
+	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
 }
 
 static void a_socket_may_have_a_long_path(void **state)
@@ -300,6 +395,9 @@ int main(void)
 		cmocka_unit_test(utf8_is_judged_as_unicode_has_it),
 		cmocka_unit_test(a_configuration_is_read_by_table),
 		cmocka_unit_test(a_bad_configuration_names_the_line_and_changes_nothing),
+		cmocka_unit_test(a_bad_configuration_says_what_would_be_right),
+		cmocka_unit_test(where_a_key_is_set_is_known),
+		cmocka_unit_test(a_configuration_is_a_regular_file_or_none),
 		cmocka_unit_test(a_socket_may_have_a_long_path),
 		cmocka_unit_test(artifacts_are_found_and_sorted),
 	};

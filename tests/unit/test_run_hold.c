@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_run_hold - runs are held and released, the node is drained and resumed: durably */
+/* test_run_hold - runs are held and released, the machine is drained and resumed: durably */
 #include "run_fixture.h"
 
 #include "runs/run_live.h"
@@ -201,7 +201,7 @@ static void assert_drained(const char *by, const char *reason)
 	run_holdings_release(&holdings);
 }
 
-static void a_drained_node_finishes_what_runs_and_starts_nothing(void **state)
+static void a_drained_machine_finishes_what_runs_and_starts_nothing(void **state)
 {
 	_cleanup_(freep) char *running = submit(&f, NULL);
 	_cleanup_(freep) char *before = submit(&f, NULL);
@@ -222,7 +222,7 @@ static void a_drained_node_finishes_what_runs_and_starts_nothing(void **state)
 	turn_for(&f, 50000);
 	assert_counts(&f, 0, 2);
 	why = why_waits(&f, before);
-	assert_non_null(strstr(why, "the node is drained since "));
+	assert_non_null(strstr(why, "the machine is drained since "));
 	assert_non_null(strstr(why, tail));
 	resume(&answer);
 	assert_int_equal(answer.err.code, 0);
@@ -342,7 +342,7 @@ int main(void)
 		TEST(one_that_is_submitted_held_never_started),
 		TEST(a_held_run_can_be_canceled),
 		TEST(a_hold_that_cannot_be_written_is_taken_back),
-		TEST(a_drained_node_finishes_what_runs_and_starts_nothing),
+		TEST(a_drained_machine_finishes_what_runs_and_starts_nothing),
 		TEST(it_stays_drained_over_a_restart),
 		TEST(draining_again_changes_the_reason),
 		TEST(changes_are_written_in_the_order_in_which_they_came),

@@ -195,7 +195,7 @@ static void a_short_run_is_back_filled_and_the_head_is_not_delayed(void **state)
 	until_running(&f, short_one);
 	assert_state(&f, long_one, RUN_QUEUED);
 	assert_waits_for(&f, long_one,
-		"2nd in the queue: there is room for it now, but a run before it, which waits for "
+		"there is room for it now, but a run before it, which waits for "
 		"CPUs, could then start later than without it");
 	end_run(&f, short_one, 0);
 	end_run(&f, running, 0);
@@ -218,8 +218,7 @@ static void the_place_in_the_queue_is_told(void **state)
 		assert_int_equal(info.granted, i < 2);
 		assert_true(!info.waiting_for == (i < 2));
 		if (i == 4)
-			assert_string_equal(info.waiting_for,
-				"3rd in the queue: 2 runs before it wait for a place");
+			assert_string_equal(info.waiting_for, "2 runs before it wait for a place");
 		queue_info_release(&info);
 	}
 	for (int i = 0; i < 5; i++)

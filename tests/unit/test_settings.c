@@ -12,6 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/file.h"
+#include "common/mem.h"
 #include "settings.h"
 
 static char path[] = "/tmp/settings-XXXXXX";
@@ -73,16 +74,43 @@ static void a_group_that_is_not_there_is_an_error(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		struct settings settings = { .users_gid = 77 };
 		struct error err = ERROR_INIT;
-		char text[64];
+		_cleanup_(freep) char *text =
+			mem_printf("# it is\n\n%s = no-such-group-1\n", keys[i]);
+		_cleanup_(freep) char *message = mem_printf(
+			"%s:3: %s: there is no group \"no-such-group-1\" on this machine: make "
+			"it (groupadd), or correct the name",
+			path, keys[i]);
 
-		snprintf(text, sizeof(text), "%s = no-such-group-1\n", keys[i]);
 		write_config(text);
 		assert_int_equal(settings_load(path, true, &settings, &err), -ENOENT);
-		assert_non_null(strstr(err.message, keys[i]));
-		assert_non_null(strstr(err.message, "no-such-group-1"));
-		assert_non_null(strstr(err.message, path));
+		assert_string_equal(err.message, message);
 		assert_int_equal(settings.users_gid, 77);
 	}
+}
+
+static void a_gpu_that_is_not_there_is_an_error(void **state)
+{
+	static const struct {
+		const char *value, *message;
+	} cases[] = {
+		{ "/nope", "gpus: cannot use /nope: No such file or directory" },
+		{ "/dev/null,/tmp", "gpus: /tmp is no device file" },
+		{ "/dev/null=A,/dev/zero=A", "gpus: /dev/null and /dev/zero have one id: A" },
+	};
+	struct settings settings = { 0 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct error err = ERROR_INIT;
+		_cleanup_(freep) char *text = mem_printf("cpus = 1\ngpus = %s\n", cases[i].value);
+		_cleanup_(freep) char *message = mem_printf("%s:2: %s", path, cases[i].message);
+
+		write_config(text);
+		assert_true(settings_load(path, true, &settings, &err) < 0);
+		assert_string_equal(err.message, message);
+	}
+	write_config("gpus = /dev/null,/dev/zero=1\n");
+	assert_int_equal(settings_load(path, true, &settings, NULL), 0);
 }
 
 static void what_is_shown_can_be_read_again(void **state)
@@ -151,6 +179,7 @@ int main(void)
 		cmocka_unit_test(a_file_that_was_not_named_may_be_absent),
 		cmocka_unit_test(groups_become_numbers),
 		cmocka_unit_test(a_group_that_is_not_there_is_an_error),
+		cmocka_unit_test(a_gpu_that_is_not_there_is_an_error),
 		cmocka_unit_test(what_is_shown_can_be_read_again),
 		cmocka_unit_test(as_json_numbers_are_numbers),
 		cmocka_unit_test(changes_are_told_by_when_they_take_effect),

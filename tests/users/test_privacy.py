@@ -137,6 +137,25 @@ def test_the_socket_is_there_for_all_and_nobody_can_replace_it(service, ana):
     assert service.desk(ana).api("GET", "/healthz").status == 200
 
 
+def doctor(desk):
+    """{name: check} of `amlctl doctor`."""
+    done = desk.amlctl("doctor", "--quick", "-o", "json", timeout=100)
+    return {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+
+
+def test_the_doctor_knows_the_system_service_by_what_it_says_and_not_by_its_paths(service, ana, lab):
+    for who in (service, service.desk(ana)):
+        checks = doctor(who)
+        assert checks["socket"]["result"] == "ok" and checks["socket"]["advice"] is None, checks["socket"]
+        assert "one user's" not in checks["service"]["found"] + checks["groups"]["found"], checks
+        assert who.status()["system"] is True
+    checks = doctor(service)
+    assert str(service.config) in checks["configuration"]["found"], checks["configuration"]
+    assert f"root and the group {lab.admins}" in checks["groups"]["found"], checks["groups"]
+    assert (service.status()["configuration_file"], service.desk(ana).status()["configuration_file"]) == (
+        str(service.config), None)
+
+
 def test_processes_of_a_run_are_not_a_strangers_to_look_into(busy, ana, ben):
     service, runs = busy
     pids = [pid for pid in ben.strays()]

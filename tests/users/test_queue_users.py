@@ -307,7 +307,11 @@ def test_what_an_admin_holds_its_owner_does_not_release(make_service, ana, eva):
     answer = act(service.desk(eva), run, "hold")
     assert answer.json["held_by"] == eva.name
     assert act(service.desk(ana), run, "release").status == 403
-    assert service.desk(ana).record(run)["held_by"] == eva.name
+    record = service.desk(ana).record(run)
+    assert record["held_by"] == eva.name
+    told = f"held by {eva.name}: only an admin may release it; ask {eva.name} or another"
+    assert record["waiting_for"] == told
+    assert service.desk(ana).amlctl("release", run).stderr.decode() == f"amlctl: {run} is {told}\n"
     assert act(service.desk(eva), run, "release").status == 200
     block.end()
     assert service.desk(ana).ended(run)["status"] == "Completed"
