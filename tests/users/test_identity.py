@@ -11,11 +11,13 @@ import stat
 import subprocess
 from pathlib import Path
 
+import fuse_folder
 import harness
 import pytest
 from harness import GATE_MODULE, PYTHON, Gate, read_when_there, wait_for
 from lab import admin_tool, processes_of
 from load import CLIENT
+from users_harness import at_the_gate
 
 WHO_AM_I = """
 import json, os, resource
@@ -491,7 +493,6 @@ def test_a_git_folder_that_points_to_what_only_root_reads_tells_nothing(service,
 @pytest.fixture
 def squashed(lab, ana):
     """A mounted folder of ana's that root has no right to: as on NFS with root squash."""
-    fuse_folder = pytest.importorskip("fuse_folder", reason="tests/users/fuse_folder.py is not there")
     if not os.path.exists("/dev/fuse"):
         pytest.skip("there is no /dev/fuse")
     point = ana.home / "nfs"
@@ -517,6 +518,22 @@ def test_a_source_folder_that_root_cannot_read_is_taken_as_its_user(service, ana
     assert (out / "d/e").read_text() == "f" * 5000
     again = desk.finish(source_directory=str(squashed))
     assert again["snapshot_id"] == record["snapshot_id"]
+
+
+def test_outputs_that_root_cannot_read_are_collected_as_their_user(service, ana):
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("there is no /dev/fuse")
+    desk = service.desk(ana)
+    run, work, gate = at_the_gate(desk, "import os\nos.mkdir('outputs/far')")
+    backing = ana.write({"model": "m" * 70000, "d/e": "f"})
+    with fuse_folder.mounted(backing, work / "outputs/far", ana.uid, ana.gid):
+        with pytest.raises(PermissionError):
+            os.listdir(work / "outputs/far")
+        gate.open()
+        record = desk.ended(run)
+        assert record["status"] == "Completed", record
+    assert desk.artifact(run, "outputs/far/model") == b"m" * 70000
+    assert desk.artifact(run, "outputs/far/d/e") == b"f"
 
 
 def test_amlctl_takes_a_folder_that_root_cannot_read(service, ana, squashed):
