@@ -185,6 +185,8 @@ bool http_user_defer(struct http_request *request)
 	request->deferred_next = NULL;
 	*user->deferred_end = request;
 	user->deferred_end = &request->deferred_next;
+	/* In a quiet server nothing else brings the next run. */
+	http_server_kick(request->server);
 	return true;
 }
 

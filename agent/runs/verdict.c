@@ -75,6 +75,15 @@ static void add_memory(struct strbuf *to, const struct run_exit *exit)
 			exit->peak_of_all ? "all processes together" : "the largest process");
 }
 
+/* Where its kills are counted, its limit is in force. */
+static void add_memory_limit(struct strbuf *to, const struct verdict_facts *facts)
+{
+	_cleanup_(freep) char *limit = bytes_text(facts->memory_bytes);
+
+	if (facts->memory_bytes > 0 && facts->exit->oom_kills > 0)
+		strbuf_addf(to, "; its limit was %s (--memory)", limit);
+}
+
 static void add_oom_kills(struct strbuf *to, const struct run_exit *exit)
 {
 	if (exit->oom_kills > 0)
@@ -272,6 +281,7 @@ static void of_memory(const struct verdict_facts *facts, struct verdict *ret)
 			"ended by signal 9 (SIGKILL), and the kernel's out-of-memory killer was "
 			"at work on this machine while it ran");
 	add_memory(&sentence.before, exit);
+	add_memory_limit(&sentence.before, facts);
 	ret->message = sentence_end(&sentence);
 }
 

@@ -2,6 +2,7 @@
 /* verdict_warnings - what is worth knowing of any end; see verdict_warnings.h */
 #include "runs/verdict_warnings.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "common/cleanup.h"
@@ -55,12 +56,20 @@ static void warn_of_unenforced(const struct verdict_facts *facts, char ***warnin
 	}
 }
 
-static void warn(const struct run_exit *exit, char ***warnings)
+/* A memory limit makes the kernel end all of a run at one instant (memory.oom.group): a process that
+ * was still there did not go on, it was slow to die. */
+static bool was_ended_as_one(const struct verdict_facts *facts)
 {
+	return facts->memory_bytes && facts->exit->oom_kills > 0 && facts->exit->signal == SIGKILL;
+}
+
+static void warn(const struct verdict_facts *facts, char ***warnings)
+{
+	const struct run_exit *exit = facts->exit;
 	_cleanup_(freep) char *span = span_text(exit->gone_us - exit->end_us);
 	_cleanup_(freep) char *free_text = bytes_text(exit->disk_free_bytes);
 
-	if (exit->leftovers)
+	if (exit->leftovers && !was_ended_as_one(facts))
 		strv_addf(warnings,
 			"%d process%s of the run went on when its command had ended; amlagent "
 			"stopped %s%s%s",
@@ -82,6 +91,6 @@ static void warn(const struct run_exit *exit, char ***warnings)
 
 void verdict_warn(const struct verdict_facts *facts, char ***warnings)
 {
-	warn(facts->exit, warnings);
+	warn(facts, warnings);
 	warn_of_unenforced(facts, warnings);
 }

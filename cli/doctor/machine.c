@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 
 #include "cli/doctor/doctor.h"
+#include "common/cgroup.h"
 #include "common/clock.h"
 #include "common/file.h"
 #include "common/mem.h"
@@ -190,20 +191,34 @@ static void try_group(const char *group, struct group_trial *ret)
 	rmdir(made);
 }
 
-void doctor_check_cgroups(struct doctor *doctor, struct doctor_finding *ret)
+/* The system service's, when it is there (common/cgroup.h): as it is, it is what runs get. */
+static char *place_of_runs(const struct doctor *doctor, const char *root)
 {
-	_cleanup_(freep) char *root = doctor_mount_point("cgroup2");
-	_cleanup_(freep) char *group = root ? own_group(root) : NULL;
-	_cleanup_(freep) char *path = group ? path_join(group, "cgroup.controllers") : NULL;
-	_cleanup_(freep) char *controllers = path ? read_line(path) : NULL;
+	_cleanup_(freep) char *place = doctor->system ? path_join(root, CGROUP_DELEGATED) : NULL;
+
+	return place && access(place, F_OK) == 0 ? TAKE(place) : NULL;
+}
+
+static void judge_place(const char *place, struct doctor_finding *ret)
+{
+	_cleanup_(freep) char *path = path_join(place, "cgroup.subtree_control");
+	_cleanup_(freep) char *controllers = read_line(path);
+
+	if (controllers && strstr(controllers, "memory"))
+		doctor_ok(ret, "v2, runs have a place of their own; controllers: %s", controllers);
+	else
+		doctor_note(ret, ADVICE_MEMORY,
+			"v2, runs have a place of their own, the memory controller is not handed "
+			"on; controllers there: %s",
+			controllers && controllers[0] ? controllers : "none");
+}
+
+static void judge_own(const char *group, struct doctor_finding *ret)
+{
+	_cleanup_(freep) char *path = path_join(group, "cgroup.controllers");
+	_cleanup_(freep) char *controllers = read_line(path);
 	struct group_trial trial = { 0 };
 
-	(void)doctor;
-	if (!group) {
-		doctor_note(
-			ret, ADVICE_CGROUPS, "cgroup v2 is not mounted, or we are in none of it");
-		return;
-	}
 	try_group(group, &trial);
 	if (trial.r < 0)
 		doctor_note(ret, ADVICE_CGROUPS, "v2, but you may make none in %s: %s", group,
@@ -215,6 +230,21 @@ void doctor_check_cgroups(struct doctor *doctor, struct doctor_finding *ret)
 			controllers && controllers[0] ? controllers : "none");
 	else
 		doctor_ok(ret, "v2, you may make some; controllers: %s", controllers);
+}
+
+void doctor_check_cgroups(struct doctor *doctor, struct doctor_finding *ret)
+{
+	_cleanup_(freep) char *root = doctor_mount_point("cgroup2");
+	_cleanup_(freep) char *place = root ? place_of_runs(doctor, root) : NULL;
+	_cleanup_(freep) char *group = root ? own_group(root) : NULL;
+
+	if (place)
+		judge_place(place, ret);
+	else if (group)
+		judge_own(group, ret);
+	else
+		doctor_note(
+			ret, ADVICE_CGROUPS, "cgroup v2 is not mounted, or we are in none of it");
 }
 
 /* ---- clock ---- */

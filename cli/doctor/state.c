@@ -97,8 +97,12 @@ static void judge_kind(const char *path, struct doctor_finding *ret)
 	doctor_ok(ret, "%s, yours alone, on %s", path, mount.type);
 }
 
-static void judge_existing(const char *path, const struct stat *st, struct doctor_finding *ret)
+static void judge_existing(const struct doctor *doctor, const char *path, const struct stat *st,
+	struct doctor_finding *ret)
 {
+	/* Users pass through the system's on the way to what is theirs. */
+	mode_t closed = doctor->system ? 066 : 077;
+
 	if (!S_ISDIR(st->st_mode))
 		doctor_problem(ret, "move it away, or choose another with --state-dir",
 			"%s is not a folder", path);
@@ -108,8 +112,11 @@ static void judge_existing(const char *path, const struct stat *st, struct docto
 	else if (st->st_uid != geteuid())
 		doctor_problem(ret, "chown it, or run this as that user",
 			"%s belongs to uid %u, not to you", path, (unsigned)st->st_uid);
-	else if (st->st_mode & 077)
-		doctor_problem(ret, "chmod 700 it: runs keep the environment of who submitted them",
+	else if (st->st_mode & closed)
+		doctor_problem(ret,
+			doctor->system
+				? "chmod 711 it: whose runs there are is nobody else's affair"
+				: "chmod 700 it: runs keep the environment of who submitted them",
 			"others may look into %s (mode %04o)", path, st->st_mode & 07777);
 	else if (access(path, R_OK | W_OK | X_OK) < 0)
 		doctor_problem(ret,
@@ -128,7 +135,7 @@ void doctor_check_state_folder(struct doctor *doctor, struct doctor_finding *ret
 	if (doctor->system && geteuid() != 0)
 		doctor_note(ret, ADVICE_SUDO, "%s is the system service's", path);
 	else if (stat(path, &st) == 0)
-		judge_existing(path, &st, ret);
+		judge_existing(doctor, path, &st, ret);
 	else if (errno == ENOENT)
 		judge_absent(path, ret);
 	else

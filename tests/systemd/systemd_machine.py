@@ -194,10 +194,13 @@ class Machine:
             given = {"HOME": home, "USER": user, "PATH": "/usr/local/bin:/usr/bin:/bin", **(env or {})}
             become = f"setpriv --reuid={user} --regid={user} --init-groups --reset-env env -C {home}".split()
             command = [*become, *[f"{key}={value}" for key, value in given.items()], *command]
-        inside = ["nsenter", "-t", str(self.init), "-m", "-u", "-i", "-n", "-p", "-C", "--", *command]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=timeout, input=input, cwd="/")
+        done = self._execute(command, timeout, input)
         assert not check or done.returncode == 0, (command, done.returncode, done.stdout[-3000:], done.stderr[-3000:])
         return done
+
+    def _execute(self, command, timeout, given):
+        inside = ["nsenter", "-t", str(self.init), "-m", "-u", "-i", "-n", "-p", "-C", "--", *command]
+        return subprocess.run(inside, capture_output=True, text=True, timeout=timeout, input=given, cwd="/")
 
     def write(self, path, text):
         """A file of root's, as the machine sees it."""
@@ -214,7 +217,7 @@ class Machine:
         return int(self.property(unit, "MainPID"))
 
     def is_alive(self, pid):
-        return self.run("kill", "-0", str(pid), check=False).returncode == 0
+        return self.run("test", "-d", f"/proc/{pid}", check=False).returncode == 0
 
     def journal(self, *matches):
         """Entries, the oldest first."""

@@ -708,6 +708,34 @@ static void streams_of_one_user_do_not_hold_up_another(void **state)
 	assert_int_equal(f.streams_closed, f.streams_opened);
 }
 
+static void lone_stream_client(struct fixture *f)
+{
+	_cleanup_(closep) int fd = dial(f);
+	char text[4096];
+	size_t used = 0;
+	ssize_t n;
+
+	send_text(fd, "GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	while ((n = recv(fd, text + used, sizeof(text) - used, 0)) > 0)
+		used += (size_t)n;
+	assert_int_equal(n, 0);
+	assert_memory_equal(text + used - 5, "0\r\n\r\n", 5);
+}
+
+/* Each of its pieces is more than a turn, and nothing else happens that would give it the next. */
+static void stream_that_is_put_off_goes_on_by_itself(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	prepare(&f);
+	start(&f);
+	with_client(&f, lone_stream_client);
+	stop(&f);
+	assert_int_equal(f.streams_closed, 1);
+	assert_int_equal(f.pieces, SLOW_PIECES + 1);
+}
+
 static void leaving_turns_client(struct fixture *f)
 {
 	int fds[32];
@@ -1015,6 +1043,7 @@ int main(void)
 		cmocka_unit_test(requests_of_one_user_do_not_hold_up_anothers),
 		cmocka_unit_test(clients_may_leave_before_their_turn),
 		cmocka_unit_test(streams_of_one_user_do_not_hold_up_another),
+		cmocka_unit_test(stream_that_is_put_off_goes_on_by_itself),
 		cmocka_unit_test(bodies_of_a_user_in_memory_are_bounded),
 		cmocka_unit_test(slow_headers_are_not_waited_for),
 		cmocka_unit_test(slow_bodies_are_not_waited_for),

@@ -382,6 +382,38 @@ static void what_was_not_enforced_is_told_of_any_end(void **state)
 		}
 }
 
+static void memory_limit_is_named_where_it_was_in_force(void **state)
+{
+	struct run_exit exit = { BY_SIGNAL(9), .oom = true, UNKNOWN };
+	struct verdict_facts facts = { .exit = &exit, .memory_bytes = 64 << 20 };
+	char *message = message_of(&facts);
+
+	(void)state;
+	assert_null(strstr(message, "its limit"));
+	free(message);
+	exit.oom_kills = 2;
+	message = message_of(&facts);
+	assert_string_equal(message,
+		"killed by the kernel for want of memory: 2 out-of-memory kills in "
+		"the run's group; its limit was 64.0 MiB (--memory)");
+	free(message);
+}
+
+static void who_was_ended_with_all_the_others_did_not_go_on(void **state)
+{
+	struct run_exit exit = { BY_SIGNAL(9), UNKNOWN, .leftovers = 2 };
+	struct verdict_facts facts = { .exit = &exit, .memory_bytes = 64 << 20 };
+	struct verdict verdict;
+
+	(void)state;
+	for (int kills = 0; kills < 2; kills++) {
+		exit.oom_kills = 3 * kills;
+		verdict_of(&facts, &verdict);
+		assert_int_equal(strv_length(verdict.warnings), !kills);
+		verdict_release(&verdict);
+	}
+}
+
 static void limits_of_the_user_are_named(void **state)
 {
 	struct run_exit exit = { .exit_code = -1, .exec_errno = EUSERS, UNKNOWN };
@@ -442,6 +474,8 @@ int main(void)
 		cmocka_unit_test(the_sentence_stays_short_and_one_line_whatever_the_log_says),
 		cmocka_unit_test(the_lines_below_are_the_end_of_the_log),
 		cmocka_unit_test(what_was_not_enforced_is_told_of_any_end),
+		cmocka_unit_test(memory_limit_is_named_where_it_was_in_force),
+		cmocka_unit_test(who_was_ended_with_all_the_others_did_not_go_on),
 		cmocka_unit_test(limits_of_the_user_are_named),
 		cmocka_unit_test(a_good_end_warns_of_what_was_not_good),
 	};
