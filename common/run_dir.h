@@ -16,6 +16,7 @@
  *	                written to `control`, if somebody reads it
  *	control         FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
  *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how
+ *	unowed          daemon, unowed.h: nobody needs the folder if history does not know the run
  *	std_log.txt     stdout and stderr of the command; also linked as work/user_logs/std_log.txt
  *	supervisor.log  what the supervisor could not do, if anything
  *	work/           the working directory

@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "common/strv.h"
+#include "common/unowed.h"
 
 /* The working directory as the run's own getcwd() says it. */
 static char *work_dir_of(const char *run_dir)
@@ -141,6 +142,6 @@ static int remove_spent(const char *run_dir)
 
 int finish_clean_up(const char *run_dir, bool keep_work)
 {
-	return FAIL_POINT(FAIL_FINISH_CLEAN_UP,
-		keep_work ? remove_spent(run_dir) : tree_remove(AT_FDCWD, run_dir));
+	return FAIL_POINT(
+		FAIL_FINISH_CLEAN_UP, keep_work ? remove_spent(run_dir) : unowed_remove(run_dir));
 }
