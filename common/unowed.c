@@ -69,7 +69,8 @@ int unowed_look(int runs_fd, const char *name)
 	return errno ? -errno : 1;
 }
 
-/* A crash, or a loss of power, leaves no folder that is half removed and has no mark any more. */
+/* A crash, or a loss of power, leaves no folder that is half removed and has no mark any more. The
+ * mark may come while we are at it: a run can be deleted while its folder is cleaned up. */
 static int remove_but_mark(DIR *dir)
 {
 	const char *name;
@@ -81,7 +82,9 @@ static int remove_but_mark(DIR *dir)
 
 			r = r < 0 ? r : one;
 		}
-	return r < 0 ? r : file_fsync(dirfd(dir));
+	if (r < 0 || faccessat(dirfd(dir), UNOWED_MARK, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		return r;
+	return file_fsync(dirfd(dir));
 }
 
 int unowed_remove(const char *run_dir)
@@ -89,9 +92,6 @@ int unowed_remove(const char *run_dir)
 	_cleanup_(closedirp) DIR *dir = NULL;
 	int r = open_dir(AT_FDCWD, run_dir, &dir);
 
-	if (r == 0 && faccessat(dirfd(dir), UNOWED_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		r = remove_but_mark(dir);
-	else
-		r = 0; /* nothing is marked, or it is no folder */
+	r = r < 0 ? 0 : remove_but_mark(dir); /* a link and the like go as they are */
 	return r < 0 ? r : tree_remove(AT_FDCWD, run_dir);
 }

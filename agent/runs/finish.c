@@ -128,11 +128,12 @@ void finish_release(struct finish *finish)
 	finish->damaged = NULL;
 }
 
-/* Also half-written files, which may hold the submitter's environment. */
+/* All else goes, half-written files too, which may hold the submitter's environment. The mark is that
+ * of a delete, which may be under way: recovery removes one that counts no more. */
 static bool is_for_a_look(const char *name)
 {
 	static const char *const kept[] = { ".", "..", RUN_DIR_WORK, RUN_DIR_LOG,
-		RUN_DIR_SUPERVISOR_LOG, RUN_DIR_EXIT, RUN_DIR_EXIT_DAMAGED };
+		RUN_DIR_SUPERVISOR_LOG, RUN_DIR_EXIT, RUN_DIR_EXIT_DAMAGED, UNOWED_MARK };
 
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 		if (!strcmp(name, kept[i]))

@@ -272,6 +272,7 @@ static void sweep_folder(
 		free(path);
 		return;
 	}
+	(void)unowed_unmark(path); /* a delete that was not committed */
 	sweep = sweep_of(manager, sweeps, record.owner);
 	strv_take(is_spent(manager, &record) ? &sweep->remove : &sweep->strip, path);
 	run_record_release(&record);
