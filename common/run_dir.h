@@ -17,6 +17,8 @@
  *	control         FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
  *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how.
  *	                Its room is taken from the disk (exit.tmp) before the command is started
+ *	exit.damaged    daemon: an `exit` that cannot be understood, kept for a look
+ *	unowed          daemon, unowed.h: nobody needs the folder if history does not know the run
  *	std_log.txt     stdout and stderr of the command; also linked as work/user_logs/std_log.txt
  *	supervisor.log  what the supervisor could not do, if anything
  *	work/           the working directory
@@ -62,6 +64,7 @@
 #define RUN_DIR_STOP "stop"
 #define RUN_DIR_CONTROL "control"
 #define RUN_DIR_EXIT "exit"
+#define RUN_DIR_EXIT_DAMAGED "exit.damaged"
 #define RUN_DIR_LOG "std_log.txt"
 #define RUN_DIR_SUPERVISOR_LOG "supervisor.log"
 #define RUN_DIR_WORK "work"

@@ -235,10 +235,5 @@ int check_blobs_conclude(struct checking *c)
 			mem_printf("%llu files in blobs/tmp that a crash left",
 				(unsigned long long)report->store.temporary),
 			"the next daemon removes them");
-	if (!report->has_history && report->store.blobs)
-		check_problem(c, CHECK_DATABASE,
-			mem_printf("history.db is missing, and there are %llu blobs",
-				(unsigned long long)report->store.blobs),
-			"restore history.db from a copy; without one the runs are forgotten");
 	return 0;
 }

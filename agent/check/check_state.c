@@ -58,10 +58,6 @@ static int look_at_folder(struct checking *c)
 
 /* ---- the database ---- */
 
-#define ADVICE_DATABASE \
-	"end the daemon, keep a copy of the folder, and restore history.db from a backup, or save " \
-	"what can be read with `sqlite3 history.db .recover`"
-
 static int open_history(struct checking *c)
 {
 	_cleanup_(freep) char *path = path_join(c->options->state_dir, "history.db");
@@ -70,7 +66,7 @@ static int open_history(struct checking *c)
 
 	c->report.has_history = r != -ENOENT;
 	if (r == -EBADMSG || r == -EIO)
-		check_problem(c, CHECK_DATABASE, mem_strdup(err.message), ADVICE_DATABASE);
+		check_problem(c, CHECK_DATABASE, mem_strdup(err.message), CHECK_ADVICE_DATABASE);
 	else if (r < 0 && r != -ENOENT)
 		c->err = err;
 	return r == -EBADMSG || r == -EIO || r == -ENOENT ? 0 : r;
@@ -93,6 +89,14 @@ static void judge_format(struct checking *c)
 			"keep a copy if you may want to go back to the older version");
 }
 
+/* "*** in database main ***" is a line of its own before the first fault. */
+static const char *without_heading(const char *fault)
+{
+	const char *end = strchr(fault, '\n');
+
+	return end && !strncmp(fault, "*** ", 4) ? end + 1 : fault;
+}
+
 static int judge_integrity(struct checking *c)
 {
 	_cleanup_(strv_freep) char **faults = NULL;
@@ -103,9 +107,10 @@ static int judge_integrity(struct checking *c)
 	else if (r < 0)
 		return error_errno(&c->err, r, NULL, "cannot check the database");
 	for (size_t i = 0; faults && faults[i]; i++) {
-		char *line = mem_strndup(faults[i], strcspn(faults[i], "\n"));
+		const char *fault = without_heading(faults[i]);
+		char *line = mem_strndup(fault, strcspn(fault, "\n"));
 
-		check_problem(c, CHECK_DATABASE, line, i ? NULL : ADVICE_DATABASE);
+		check_problem(c, CHECK_DATABASE, line, i ? NULL : CHECK_ADVICE_DATABASE);
 	}
 	return 0;
 }
@@ -135,7 +140,7 @@ static void on_run(void *data, const struct history_check_run *run)
 		check_problem(c, CHECK_DATABASE,
 			mem_printf("run %s is in a state that this version does not know",
 				run->run_id),
-			ADVICE_DATABASE);
+			CHECK_ADVICE_DATABASE);
 	else if (!run_state_is_terminal(run->state))
 		strv_add(&c->live, run->run_id);
 	c->report.live_runs += run->state_known && !run_state_is_terminal(run->state);
@@ -156,10 +161,27 @@ static int check_references(struct checking *c)
 		r = check_blobs_of_artifacts(c);
 	c->report.referred = r >= 0;
 	if (r == -EBADMSG && !c->report.kept[CHECK_DATABASE])
-		check_problem(
-			c, CHECK_DATABASE, mem_strdup("not all rows can be read"), ADVICE_DATABASE);
+		check_problem(c, CHECK_DATABASE, mem_strdup("not all rows can be read"),
+			CHECK_ADVICE_DATABASE);
 	if (r < 0 && r != -EBADMSG)
 		return error_errno(&c->err, r, NULL, "cannot read the run history");
+	return 0;
+}
+
+/* Of a format that this build reads, or a newer one, there is something in it. */
+static int judge_absence(struct checking *c)
+{
+	const struct check_report *report = &c->report;
+	bool is_empty = report->has_history && report->format == 0;
+
+	if ((report->has_history && !is_empty) || (!report->store.blobs && !report->folders))
+		return 0;
+	check_problem(c, CHECK_DATABASE,
+		mem_printf("history.db is %s, and there are %llu blobs and %lld run folders",
+			is_empty ? "empty" : "missing", (unsigned long long)report->store.blobs,
+			(long long)report->folders),
+		"restore history.db from a copy before a daemon begins a new one; without one the "
+		"runs are forgotten, and their folders and blobs stay");
 	return 0;
 }
 
@@ -168,7 +190,8 @@ static int check_references(struct checking *c)
 static int check_all(struct checking *c)
 {
 	static int (*const steps[])(struct checking * c) = { check_database, check_blobs_open,
-		check_blobs_read, check_references, check_blobs_conclude, check_runs };
+		check_blobs_read, check_references, check_blobs_conclude, check_runs,
+		judge_absence };
 	int r = look_at_folder(c);
 
 	for (size_t i = 0; r >= 0 && c->report.exists && i < ARRAY_SIZE(steps); i++)

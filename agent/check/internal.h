@@ -40,6 +40,11 @@ struct checking {
 	struct error err;     /* why it cannot be looked at */
 };
 
+#define CHECK_ADVICE_DATABASE \
+	"end the daemon, keep a copy of the folder, and restore history.db from a backup (runs that " \
+	"came after it keep their folders and are named here then), or save what can be read with " \
+	"`sqlite3 history.db .recover`"
+
 /* found: malloc'ed, taken over; advice: NULL, or it stays. */
 static inline void check_problem(
 	struct checking *c, enum check_part part, char *found, const char *advice)

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "check/internal.h"
 #include "common/file.h"
@@ -13,23 +12,13 @@
 #include "common/run_dir.h"
 #include "common/run_request.h"
 #include "common/strv.h"
-
-/* How long a folder may take to be removed. */
-#define GOING_MS 3000
-#define GOING_STEP_MS 20
+#include "common/unowed.h"
 
 static bool is_there(int runs_fd, const char *name)
 {
 	struct stat st;
 
 	return runs_fd >= 0 && fstatat(runs_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
-static bool may_have_run(int runs_fd, const char *run_id)
-{
-	_cleanup_(freep) char *launch = path_join(run_id, RUN_DIR_LAUNCH);
-
-	return is_there(runs_fd, launch);
 }
 
 /* As history has it now; -ENOENT when it has none. */
@@ -57,37 +46,61 @@ static int check_live(struct checking *c, int runs_fd, const char *run_id)
 	return r == -ENOENT ? 0 : r;
 }
 
-/* A daemon deletes a run from history first and its folder then. */
-static bool goes_away(const struct checking *c, int runs_fd, const char *run_id)
+/* The supervisor that holds the folder's lock; 0: nobody does, or it cannot be told who. */
+static int64_t living_supervisor(int runs_fd, const char *run_id)
 {
-	const struct timespec pause = { .tv_nsec = GOING_STEP_MS * 1000000 };
+	_cleanup_(closep) int dirfd =
+		openat(runs_fd, run_id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_(closep) int fd =
+		dirfd < 0 ? -EBADF : openat(dirfd, RUN_DIR_LOCK, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+	_cleanup_(run_status_release) struct run_status status = { 0 };
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	for (int waited = 0; may_have_run(runs_fd, run_id); waited += GOING_STEP_MS) {
-		if (!c->report.in_use || waited >= GOING_MS)
-			return false;
-		nanosleep(&pause, NULL);
-	}
-	return true;
+	if (fd < 0 || fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
+		return 0;
+	if (file_read(dirfd, RUN_DIR_STATUS, RUN_DIR_FILE_MAX, &text) < 0 ||
+		run_status_parse(text.data, text.size, &status) < 0)
+		return 0;
+	return status.supervisor_pid;
 }
 
-/* A folder is made before history hears of its run, and `launch` only after that: with `launch`,
- * and not in history when asked afterwards, it is nobody's. */
+static void tell_of_unknown(struct checking *c, int runs_fd, const char *run_id)
+{
+	int64_t supervisor = living_supervisor(runs_fd, run_id);
+
+	if (supervisor)
+		check_problem(c, CHECK_RUNS,
+			mem_printf(
+				"runs/%s is of a run that goes on and is not in history", run_id),
+			"amlctl cannot stop it: `kill` the process amlagent-supervisor of this folder "
+			"(supervisor_pid in its file status), which ends the run in order");
+	else
+		check_problem(c, CHECK_RUNS,
+			mem_printf("runs/%s is of a run that is not in history", run_id),
+			"the database may be of another time than the folder: restore the one that "
+			"belongs to it, or, when you have taken from it what you need, remove it");
+}
+
+/* A submission unmarks its folder, and a delete marks it, where history tells the same: with no mark,
+ * and not in history before and after that look, it is nobody's (unowed.h). */
 static int check_folder(struct checking *c, int runs_fd, const char *run_id)
 {
-	bool launched = may_have_run(runs_fd, run_id);
 	enum run_state state;
-	int r = state_now(c, run_id, &state);
+	int unowed, r = state_now(c, run_id, &state);
 
 	if (r != -ENOENT)
 		return r;
-	if (!launched || goes_away(c, runs_fd, run_id)) {
-		c->report.folders_left++;
+	unowed = unowed_look(runs_fd, run_id);
+	if (unowed == -ENOENT)
 		return 0;
-	}
-	check_problem(c, CHECK_RUNS,
-		mem_printf("runs/%s is of a run that is not in history", run_id),
-		"the database may be of another time than the folder; when you have taken from it "
-		"what you need, remove it");
+	c->report.folders_left += unowed > 0;
+	if (unowed > 0)
+		return 0;
+	r = state_now(c, run_id, &state);
+	if (r != -ENOENT)
+		return r;
+	tell_of_unknown(c, runs_fd, run_id);
 	return 0;
 }
 
@@ -118,11 +131,15 @@ int check_runs(struct checking *c)
 		r = check_live(c, dir ? dirfd(dir) : -EBADF, c->live[i]);
 	if (r >= 0 && dir)
 		r = check_folders(c, dir);
+	if (r == -EBADMSG && !c->report.kept[CHECK_DATABASE])
+		check_problem(c, CHECK_DATABASE, mem_strdup("not all rows can be read"),
+			CHECK_ADVICE_DATABASE);
 	if (r == -EBADMSG)
-		return 0; /* the damage has been told */
+		return 0;
 	if (c->report.folders_left && !c->report.in_use)
 		check_note(c, CHECK_RUNS,
-			mem_printf("%lld folders of submissions that were not accepted",
+			mem_printf(
+				"%lld folders of submissions that were not accepted, or of deleted runs",
 				(long long)c->report.folders_left),
 			"the next daemon removes them");
 	return r < 0 ? error_errno(&c->err, r, path, "cannot check the run folders %s", path) : 0;

@@ -232,6 +232,7 @@ int history_open(const char *path, struct history **ret, struct error *err)
 	pthread_mutex_init(&history->lock, NULL);
 	pthread_cond_init(&history->wake, NULL);
 	history_fields_sql(history);
+	history->path = mem_strdup(path);
 	history->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = history->event_fd < 0 ? -errno : 0;
 	if (r == 0)
@@ -272,11 +273,24 @@ void history_close(struct history *history)
 	fd_close(history->event_fd);
 	pthread_cond_destroy(&history->wake);
 	pthread_mutex_destroy(&history->lock);
+	free(history->path);
 	free(history->insert_sql);
 	free(history->update_sql);
 	free(history->select_sql);
 	free(history->get_sql);
 	free(history);
+}
+
+bool history_is_new(const struct history *history)
+{
+	return history->is_new;
+}
+
+int history_explain(const struct history *history, int r, struct error *err)
+{
+	if (r == -EBADMSG)
+		return history_damaged(history->path, history->reader.handle, err);
+	return error_errno(err, r, NULL, "cannot read the run history %s", history->path);
 }
 
 int history_fd(const struct history *history)

@@ -79,6 +79,10 @@ void run_record_release(struct run_record *record);
 bool run_record_is_held_by_other(const struct run_record *record);
 
 int history_open(const char *path, struct history **ret, struct error *err);
+/* There was none, or an empty file: it was begun by history_open(). */
+bool history_is_new(const struct history *history);
+/* What a read has said (a negative errno), in words that say what to do. Returns it. */
+int history_explain(const struct history *history, int r, struct error *err);
 /* Carries out what is queued, tells nobody, closes. NULL is fine. */
 void history_close(struct history *history);
 

@@ -139,8 +139,11 @@ int history_check_format(const struct history_check *check)
 
 int history_check_renew(struct history_check *check)
 {
-	int r = history_exec(&check->db, "COMMIT");
+	int r = 0;
 
+	/* Over a page that is damaged SQLite may have ended the transaction itself. */
+	if (!sqlite3_get_autocommit(check->db.handle))
+		r = history_exec(&check->db, "COMMIT");
 	return r < 0 ? r : history_exec(&check->db, "BEGIN");
 }
 

@@ -67,7 +67,9 @@ struct history {
 	struct history_db writer;                             /* the writer thread */
 	char *insert_sql, *update_sql, *select_sql, *get_sql; /* from the table of fields */
 	int synchronous; /* the writer connection's: 1 normal, 2 full */
-	int event_fd;    /* told: `finished` is not empty */
+	char *path;
+	bool is_new;  /* there was none, or an empty file */
+	int event_fd; /* told: `finished` is not empty */
 	pthread_t thread;
 	bool running;
 
@@ -110,6 +112,8 @@ int history_seq(struct history_db *db, const char *run_id, int64_t *ret);
 char *history_prefix_end(const char *prefix);
 
 /* history_schema.c */
+/* -EBADMSG, with what SQLite says last and what to do. */
+int history_damaged(const char *path, sqlite3 *handle, struct error *err);
 int history_schema_open(const char *path, struct history *history, struct error *err);
 
 /* history_fields.c */

@@ -137,6 +137,14 @@ static int query_int(struct history_db *db, const char *sql, int *ret)
 	return 0;
 }
 
+int history_damaged(const char *path, sqlite3 *handle, struct error *err)
+{
+	return error_set(err, -EBADMSG, NULL,
+		"the run history %s is damaged (%s); restore it from a copy, or move it away to "
+		"begin a new one (the folders of runs that it does not know stay in runs/)",
+		path, sqlite3_errmsg(handle));
+}
+
 static int read_version(struct history_db *db, const char *path, int *ret, struct error *err)
 {
 	int version, objects;
@@ -145,10 +153,7 @@ static int read_version(struct history_db *db, const char *path, int *ret, struc
 	if (r == 0)
 		r = query_int(db, "SELECT count(*) FROM sqlite_master", &objects);
 	if (r == -EBADMSG)
-		return error_set(err, r, NULL,
-			"the run history %s is damaged (%s); restore it from a copy, or move it "
-			"away to begin a new one",
-			path, sqlite3_errmsg(db->handle));
+		return history_damaged(path, db->handle, err);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot read the run history %s", path);
 	if (version > VERSION)
@@ -241,6 +246,7 @@ static int open_writer(struct history *history, const char *path, struct error *
 	r = read_version(db, path, &version, err);
 	if (r < 0)
 		return r;
+	history->is_new = version == 0;
 	r = version == VERSION ? 0 : migrate(db, version);
 	if (r < 0)
 		return error_errno(err, r, NULL, "cannot set up the run history %s", path);

@@ -13,6 +13,8 @@
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "common/strv.h"
+#include "common/unowed.h"
+#include "runs/run_folder.h"
 
 /* The working directory as the run's own getcwd() says it. */
 static char *work_dir_of(const char *run_dir)
@@ -44,11 +46,25 @@ static int read_log_tail(int dirfd, const char *run_dir, struct log_tail *ret)
 	return 0;
 }
 
+/* Why nobody knows how it ended. A damaged record is kept for a look. */
+static void look_for_loss(struct finish *finish, int dirfd)
+{
+	finish->facts.folder_gone = dirfd == -ENOENT;
+	if (dirfd < 0)
+		return;
+	finish->damaged = run_folder_damaged_exit(dirfd);
+	finish->facts.damaged = finish->damaged;
+	if (finish->damaged)
+		(void)renameat(dirfd, RUN_DIR_EXIT, dirfd, RUN_DIR_EXIT_DAMAGED);
+}
+
 static void give_verdict(struct finish *finish, int dirfd)
 {
 	struct log_tail tail = { 0 };
 	int r = dirfd < 0 ? -EBADF : read_log_tail(dirfd, finish->run_dir, &tail);
 
+	if (!finish->facts.exit)
+		look_for_loss(finish, dirfd);
 	finish->facts.log_tail = r < 0 ? NULL : &tail;
 	verdict_of(&finish->facts, &finish->verdict);
 	finish->facts.log_tail = NULL;
@@ -86,7 +102,7 @@ int finish_carry_out(struct finish *finish)
 		.snapshot_id = finish->snapshot_id,
 	};
 
-	give_verdict(finish, dirfd);
+	give_verdict(finish, r < 0 ? r : dirfd);
 	if (r < 0) {
 		error_errno(&err, r, NULL, "cannot open the run's folder");
 		without_outputs(finish, &err);
@@ -108,13 +124,16 @@ void finish_release(struct finish *finish)
 	artifacts_release(&finish->artifacts);
 	strv_free(finish->warnings);
 	finish->warnings = NULL;
+	free(finish->damaged);
+	finish->damaged = NULL;
 }
 
-/* Also half-written files, which may hold the submitter's environment. */
+/* All else goes, half-written files too, which may hold the submitter's environment. The mark is that
+ * of a delete, which may be under way: recovery removes one that counts no more. */
 static bool is_for_a_look(const char *name)
 {
 	static const char *const kept[] = { ".", "..", RUN_DIR_WORK, RUN_DIR_LOG,
-		RUN_DIR_SUPERVISOR_LOG, RUN_DIR_EXIT };
+		RUN_DIR_SUPERVISOR_LOG, RUN_DIR_EXIT, RUN_DIR_EXIT_DAMAGED, UNOWED_MARK };
 
 	for (size_t i = 0; i < ARRAY_SIZE(kept); i++)
 		if (!strcmp(name, kept[i]))
@@ -141,6 +160,6 @@ static int remove_spent(const char *run_dir)
 
 int finish_clean_up(const char *run_dir, bool keep_work)
 {
-	return FAIL_POINT(FAIL_FINISH_CLEAN_UP,
-		keep_work ? remove_spent(run_dir) : tree_remove(AT_FDCWD, run_dir));
+	return FAIL_POINT(
+		FAIL_FINISH_CLEAN_UP, keep_work ? remove_spent(run_dir) : unowed_remove(run_dir));
 }

@@ -2,7 +2,7 @@
 /*
  * finish - the blocking part of a run's end: verdict, outputs, and afterwards the folder
  *
- * finish_carry_out() reads the log's end, gives the verdict and collects the outputs into the
+ * finish_carry_out() puts an exit record that is damaged aside, reads the log's end, gives the verdict and collects the outputs into the
  * store. 0, or the negative errno of what could not be stored: the verdict stands then, and it may
  * be carried out again after finish_release(). Outputs that cannot be stored turn a success into OutputError and leave the files where
  * they are; another cause stays and a warning tells. finish_clean_up() comes after history has
@@ -21,7 +21,7 @@
 struct store;
 
 struct finish {
-	/* in */
+	/* in; of a lost one its folder tells folder_gone and damaged */
 	struct store *store;
 	const char *run_dir;
 	const struct digest *snapshot_id;
@@ -32,6 +32,7 @@ struct finish {
 	struct verdict verdict;
 	struct artifacts artifacts;
 	char **warnings; /* strv */
+	char *damaged;   /* the exit record, as facts.damaged; NULL: it is not, or there is none */
 };
 
 int finish_carry_out(struct finish *finish);

@@ -7,8 +7,11 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/unowed.h"
 #include "runs/recovery_plan.h"
+#include "runs/run_folder.h"
 #include "runs/run_live.h"
+#include "store/store.h"
 
 static bool is_of_this_boot(const struct run_live *run)
 {
@@ -116,6 +119,7 @@ static void recover(struct run_manager *manager, const struct run_record *record
 
 	user_names_set(&manager->names, record->owner, record->submitted_by);
 	run_live_enlist(run);
+	(void)unowed_unmark(run->dir); /* the crash came before that */
 	run_live_recover(run);
 }
 
@@ -150,7 +154,13 @@ struct sweep {
 	SLIST_ENTRY(sweep) entry;
 };
 
-SLIST_HEAD(sweeps, sweep);
+SLIST_HEAD(sweep_heads, sweep);
+
+struct sweep_list {
+	struct sweep_heads heads;
+	size_t left_alone; /* folders of runs that history does not know */
+	char *first;       /* of them; NULL: there is none */
+};
 
 static void sweep_on_thread(struct user_work *work)
 {
@@ -173,15 +183,6 @@ static void sweep_done(struct user_work *work)
 	run_manager_unpend(manager);
 }
 
-/* A submission that was not accepted has got no further than its environment, a deleted run's
- * folder was emptied of this: it is another history's, and its processes may be there. */
-static bool may_have_run(const char *path)
-{
-	_cleanup_(freep) char *launch = path_join(path, RUN_DIR_LAUNCH);
-
-	return access(launch, F_OK) == 0;
-}
-
 /* Nobody needs the folder any more: the run has Completed, or there was time enough for a look. */
 static bool is_spent(const struct run_manager *manager, const struct run_record *record)
 {
@@ -189,42 +190,96 @@ static bool is_spent(const struct run_manager *manager, const struct run_record 
 	       clock_utc() - record->end_us > manager->options.keep_work_us;
 }
 
-static struct sweep *sweep_of(struct run_manager *manager, struct sweeps *sweeps, uid_t uid)
+/* ---- what history does not know ---- */
+
+/* When history is new everything is unknown to it, and nothing goes. */
+static bool is_unowed(const struct run_manager *manager, int runs_fd, const char *name)
+{
+	return !history_is_new(manager->options.history) && unowed_look(runs_fd, name) > 0;
+}
+
+/* It holds no slot, and nobody can cancel it: what it was submitted as is not in its folder. */
+static void tell_of_living(int runs_fd, const char *path)
+{
+	_cleanup_(closep) int dirfd = openat(
+		runs_fd, strrchr(path, '/') + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_(run_status_release) struct run_status status = { 0 };
+
+	if (dirfd >= 0 && run_folder_is_locked(dirfd) && run_folder_status(dirfd, &status) >= 0)
+		log_warning(
+			"the run in %s goes on, and history does not know it: what it uses is not "
+			"counted, and amlctl cannot stop it; `kill %lld` (its supervisor) ends it "
+			"in order",
+			path, (long long)status.supervisor_pid);
+}
+
+/* What a person has to look at is told once; which ones they are tells --check-state. */
+static void leave_alone(struct sweep_list *sweeps, int runs_fd, const char *path)
+{
+	tell_of_living(runs_fd, path);
+	if (!sweeps->left_alone++)
+		sweeps->first = mem_strdup(path);
+}
+
+static void tell_of_left_alone(const struct run_manager *manager, const struct sweep_list *sweeps)
+{
+	bool is_new = history_is_new(manager->options.history);
+
+	if (is_new && (sweeps->left_alone || !store_is_empty(manager->options.store)))
+		log_warning(
+			"history.db was missing or empty, and %s holds runs or blobs of another "
+			"one: a new one was begun, and nothing was removed; to have the old one "
+			"back, end this daemon and restore history.db from a copy",
+			manager->options.state_dir);
+	if (sweeps->left_alone)
+		log_warning(
+			"history does not know the runs of %zu folders below %s (one is %s): they "
+			"are left alone; if history.db is not the one that belongs to them, end "
+			"this daemon and restore that one, else take from them what you need and "
+			"remove them; `amlagentd --check-state` names them",
+			sweeps->left_alone, manager->runs_dir, strrchr(sweeps->first, '/') + 1);
+}
+
+/* ---- the sweep ---- */
+
+static struct sweep *sweep_of(struct run_manager *manager, struct sweep_list *sweeps, uid_t uid)
 {
 	struct sweep *sweep;
 
-	SLIST_FOREACH(sweep, sweeps, entry)
+	SLIST_FOREACH(sweep, &sweeps->heads, entry)
 	if (sweep->uid == uid)
 		return sweep;
 	sweep = NEW(struct sweep);
 	sweep->manager = manager;
 	sweep->uid = uid;
-	SLIST_INSERT_HEAD(sweeps, sweep, entry);
+	SLIST_INSERT_HEAD(&sweeps->heads, sweep, entry);
 	return sweep;
 }
 
-static void sweep_folder(struct run_manager *manager, struct sweeps *sweeps, const char *name)
+static void sweep_folder(
+	struct run_manager *manager, struct sweep_list *sweeps, int runs_fd, const char *name)
 {
 	char *path = path_join(manager->runs_dir, name);
 	struct run_record record;
 	struct sweep *sweep;
 	int r = history_get(manager->options.history, name, &record);
 
-	if (r == -ENOENT && may_have_run(path))
-		log_warning("%s is of a run that is not in history; it is left alone", path);
-	else if (r == -ENOENT)
+	if (r == -ENOENT && is_unowed(manager, runs_fd, name))
 		strv_take(&sweep_of(manager, sweeps, geteuid())->remove, TAKE(path));
+	else if (r == -ENOENT)
+		leave_alone(sweeps, runs_fd, path);
 	if (r < 0) {
 		free(path);
 		return;
 	}
+	(void)unowed_unmark(path); /* a delete that was not committed */
 	sweep = sweep_of(manager, sweeps, record.owner);
 	strv_take(is_spent(manager, &record) ? &sweep->remove : &sweep->strip, path);
 	run_record_release(&record);
 }
 
 /* What a crash left of an index that was being written. */
-static void list_half_written(struct run_manager *manager, struct sweeps *sweeps)
+static void list_half_written(struct run_manager *manager, struct sweep_list *sweeps)
 {
 	const char *index_dir = manager->index_dir;
 	_cleanup_(closedirp) DIR *dir = opendir(index_dir);
@@ -238,7 +293,7 @@ static void list_half_written(struct run_manager *manager, struct sweeps *sweeps
 static void sweep_folders(struct run_manager *manager)
 {
 	_cleanup_(closedirp) DIR *dir = opendir(manager->runs_dir);
-	struct sweeps sweeps = SLIST_HEAD_INITIALIZER(sweeps);
+	struct sweep_list sweeps = { 0 };
 	struct sweep *sweep;
 
 	/* There is always work for a thread: libuv starts its threads with the first, all of them, and
@@ -246,10 +301,12 @@ static void sweep_folders(struct run_manager *manager)
 	(void)sweep_of(manager, &sweeps, geteuid());
 	for (struct dirent *entry; dir && (entry = readdir(dir));)
 		if (run_id_valid(entry->d_name) && !run_live_find(manager, entry->d_name))
-			sweep_folder(manager, &sweeps, entry->d_name);
+			sweep_folder(manager, &sweeps, dirfd(dir), entry->d_name);
 	list_half_written(manager, &sweeps);
-	while ((sweep = SLIST_FIRST(&sweeps))) {
-		SLIST_REMOVE_HEAD(&sweeps, entry);
+	tell_of_left_alone(manager, &sweeps);
+	free(sweeps.first);
+	while ((sweep = SLIST_FIRST(&sweeps.heads))) {
+		SLIST_REMOVE_HEAD(&sweeps.heads, entry);
 		manager->pending++;
 		user_work_queue(&manager->works, sweep->uid, run_is_foreign(manager, sweep->uid),
 			&sweep->work, sweep_on_thread, sweep_done);
@@ -263,7 +320,7 @@ int run_manager_recover(struct run_manager *manager, struct error *err)
 	int r = history_list_live(manager->options.history, &live);
 
 	if (r < 0)
-		return error_errno(err, r, NULL, "cannot read the history");
+		return history_explain(manager->options.history, r, err);
 	r = check_formats(manager, &live, err);
 	if (r < 0) {
 		run_record_list_release(&live);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* run_change - tags, names, artifacts; and a run is deleted; see run_manager.h */
+#include <fcntl.h>
 #include <string.h>
 
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/run_request.h"
+#include "common/unowed.h"
 #include "runs/run_live.h"
 #include "runs/run_reply.h"
 
@@ -69,14 +72,23 @@ static void delete_done(struct user_work *work)
 	reply_fail(reply, &none);
 }
 
+/* History knows the run still: its folder is owed to it. */
+static void delete_failed(struct reply *reply, int result)
+{
+	struct error err = ERROR_INIT;
+
+	if (result != -ENOENT)
+		(void)unowed_unmark(reply->dir);
+	no_such_run(reply->run_id, result, &err);
+	reply_fail(reply, &err);
+}
+
 static void deleted(void *data, int result)
 {
 	struct reply *reply = data;
-	struct error err = ERROR_INIT;
 
 	if (result < 0) {
-		no_such_run(reply->run_id, result, &err);
-		reply_fail(reply, &err);
+		delete_failed(reply, result);
 		return;
 	}
 	/* In his own folders a user can make us wait. */
@@ -85,16 +97,37 @@ static void deleted(void *data, int result)
 		delete_done);
 }
 
-static void strip_on_thread(struct user_work *work)
+static int mark_durably(const char *run_dir)
 {
-	(void)finish_clean_up(container_of(work, struct reply, work)->dir, true);
+	_cleanup_(closep) int dirfd =
+		open(run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (dirfd < 0) /* of a run that Completed there is none */
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	r = unowed_mark(dirfd);
+	return r < 0 ? r : file_fsync(dirfd);
 }
 
-static void stripped(struct user_work *work)
+static void mark_on_thread(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 
-	history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
+	reply->marked = FAIL_POINT(FAIL_DELETE_MARK, mark_durably(reply->dir));
+}
+
+static void marked(struct user_work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+	struct error err = ERROR_INIT;
+
+	if (reply->marked >= 0) {
+		history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
+		return;
+	}
+	(void)unowed_unmark(reply->dir);
+	error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s", reply->dir);
+	reply_fail(reply, &err);
 }
 
 void run_manager_delete(
@@ -116,10 +149,8 @@ void run_manager_delete(
 	reply = reply_new(manager, run_id, done, data);
 	reply->owner = record.owner;
 	reply->dir = path_join(manager->runs_dir, run_id);
-	/* Without `launch` a folder that is in no history is known to be nobody's: a crash after
-	 * the record has gone leaves one that the next daemon removes. */
-	user_work_queue(
-		&manager->works, reply->owner, false, &reply->work, strip_on_thread, stripped);
+	/* A crash after the record has gone leaves a folder that the next daemon removes. */
+	user_work_queue(&manager->works, reply->owner, false, &reply->work, mark_on_thread, marked);
 }
 
 static void artifacts_put(void *data, int result)

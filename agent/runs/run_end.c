@@ -147,6 +147,13 @@ static bool waits_for_room(struct run_live *run)
 	return now < run->room_until_us;
 }
 
+static void tell_of_damage(const struct run_live *run)
+{
+	if (run->finish.damaged)
+		log_error("%s: its exit record is damaged; it is kept as %s/%s", run->record.run_id,
+			run->dir, RUN_DIR_EXIT_DAMAGED);
+}
+
 static void finish_done(struct user_work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
@@ -157,6 +164,7 @@ static void finish_done(struct user_work *work)
 		run_live_warn_of_room(run, "storing its outputs", run->finish.result);
 		run_live_owe(run, OWED_OUTPUTS, NULL, 0);
 	} else {
+		tell_of_damage(run);
 		run_live_end_with(run, &run->finish.verdict, run->finish.warnings);
 	}
 	run_live_unpend(run);

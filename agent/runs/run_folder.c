@@ -94,6 +94,35 @@ int run_folder_ask_ended(int dirfd, enum executor_found *ret, struct run_exit *r
 	return 0;
 }
 
+/* Its beginning, record by record. */
+static char *readable(const char *data, size_t size)
+{
+	_cleanup_(strbuf_release) struct strbuf line = STRBUF_INIT;
+
+	for (size_t i = 0; i < size; i++)
+		strbuf_addc(&line, (unsigned char)data[i] < ' ' ? ' ' : data[i]);
+	while (line.size && line.data[line.size - 1] == ' ')
+		line.data[--line.size] = '\0';
+	return line.size ? utf8_sanitize(line.data, line.size) : mem_strdup("");
+}
+
+char *run_folder_damaged_exit(int dirfd)
+{
+	static const char *const names[] = { RUN_DIR_EXIT, RUN_DIR_EXIT_DAMAGED };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+		struct run_exit exit;
+		int r = file_read(dirfd, names[i], RECORD_MAX, &text);
+
+		if (r == -EFBIG)
+			return mem_strdup("");
+		if (r >= 0 && run_exit_parse(text.data, text.size, &exit) == -EBADMSG)
+			return readable(text.data, text.size);
+	}
+	return NULL;
+}
+
 static int64_t modified_us(int dirfd, const char *name)
 {
 	struct stat st;

@@ -28,6 +28,13 @@ bool run_folder_is_locked(int dirfd);
 /* run_status_release() it. */
 int run_folder_status(int dirfd, struct run_status *ret);
 
+/*
+ * Of one that is lost: what can be read of an `exit` that tells no verdict, made one line; malloc'ed, ""
+ * when that is nothing. NULL: there is no such file. Under its name or, once it has been put aside
+ * for a look, RUN_DIR_EXIT_DAMAGED.
+ */
+char *run_folder_damaged_exit(int dirfd);
+
 /* When it gave its last sign, UTC; 0: there is none. */
 int64_t run_folder_last_sign_us(int dirfd);
 

@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/unowed.h"
 #include "runs/run_live.h"
 
 int run_live_apply(struct run_live *run, const struct run_event *event)
@@ -201,6 +202,9 @@ void run_live_start(struct run_live *run)
 		run_live_end(run, RUN_CAUSE_SETUP_ERROR, err.message);
 		return;
 	}
+	/* Should that have failed at the submit. Not on the thread: it may be canceled and deleted by
+	 * then. */
+	(void)unowed_unmark(run->dir);
 	fill_prepare(run);
 	run->prepare_busy = true;
 	run->pending++;

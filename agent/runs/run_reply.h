@@ -24,6 +24,7 @@ struct reply {
 	struct user_work work; /* delete: the folder */
 	uid_t owner;           /* likewise */
 	char *dir;
+	int marked; /* likewise: 0, or a negative errno */
 };
 
 struct reply *reply_new(

@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "common/clock.h"
+#include "common/fail_point.h"
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
+#include "common/unowed.h"
 #include "runs/run_live.h"
 #include "runs/submission.h"
 
@@ -89,16 +91,17 @@ static void inserted(void *data, int result)
 {
 	struct submit *submit = data;
 	struct run_manager *manager = submit->manager;
+	_cleanup_(freep) char *dir = path_join(manager->runs_dir, submit->record.run_id);
 	struct artifacts patch = { 0 };
 
 	if (result < 0) {
-		_cleanup_(freep) char *dir = path_join(manager->runs_dir, submit->record.run_id);
-
 		finish_clean_up(dir, false);
 		error_errno(&submit->err, result, NULL, "cannot write the run to history");
 		submit_refused(submit);
 		return;
 	}
+	/* What fails here is done by the next daemon: history knows the run. */
+	(void)FAIL_POINT(FAIL_SUBMIT_UNMARK, unowed_unmark(dir));
 	log_info("%s: Queued, submitted by %s", submit->record.run_id, submit->record.submitted_by);
 	submit_counted(submit);
 	if (!manager->stopping) /* else it is the next daemon's */

@@ -11,6 +11,7 @@
 #include "common/fail_point.h"
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/unowed.h"
 #include "store/manifest.h"
 #include "store/store.h"
 
@@ -180,7 +181,7 @@ static int make_run_dir(const struct submission *submission)
 	if (r < 0)
 		return r;
 	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : 0;
+	r = dir < 0 ? -errno : FAIL_POINT(FAIL_SUBMIT_MARK, unowed_mark(dir));
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_SUBMIT_ENVIRONMENT,
 			write_environment(dir, submission->request.submit_environment));

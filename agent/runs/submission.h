@@ -4,7 +4,8 @@
  *
  * submission_carry_out() checks folder and script, takes the snapshot, reads git (beside it, on a
  * thread of its own), and makes the run directory with the submitter's environment, fsynced: what a
- * daemon needs that starts after a loss of power. On failure nothing is left behind.
+ * daemon needs that starts after a loss of power. It is marked (unowed.h): whoever has written the run
+ * to history takes the mark away. On failure nothing is left behind.
  *
  * Threads: any (a work thread). Errors: negative errno with err naming field or file.
  */

@@ -427,15 +427,35 @@ static void of_own_end(const struct verdict_facts *facts, struct verdict *ret)
 	with_log(facts, ret);
 }
 
+/* A record that is damaged, or went with its folder, may have been written by a supervisor in the
+ * best of health: nothing is said of that one. */
+static char *loss_text(const struct verdict_facts *facts)
+{
+	_cleanup_(freep) char *quote = NULL;
+
+	if (facts->damaged && !facts->damaged[0])
+		return mem_strdup(
+			"the run's exit record is damaged, and nothing of it can be read");
+	if (facts->damaged) {
+		quote = text_cut(facts->damaged, QUOTE_MIN);
+		return mem_printf(
+			"the run's exit record is damaged; what can be read of it: \"%s\"", quote);
+	}
+	if (facts->folder_gone)
+		return mem_strdup("the run's folder is gone, and with it what it told of the end");
+	return mem_strdup(
+		facts->rebooted ? "the machine was restarted (or lost power) while the run went on"
+				: "the run's supervisor was killed or died");
+}
+
 static void of_lost(const struct verdict_facts *facts, struct verdict *ret)
 {
 	_cleanup_(freep) char *seen = time_text(facts->seen_us);
+	_cleanup_(freep) char *loss = loss_text(facts);
 
 	ret->cause = RUN_CAUSE_LOST;
 	ret->message = mem_printf("%s; it was last seen at %s; its exit status is not known%s",
-		facts->rebooted ? "the machine was restarted (or lost power) while the run went on"
-				: "the run's supervisor was killed or died",
-		facts->seen_us ? seen : "a time that is not known",
+		loss, facts->seen_us ? seen : "a time that is not known",
 		facts->swept && !facts->rebooted ? "; what was found of the run was stopped" : "");
 	with_log(facts, ret);
 }

@@ -30,12 +30,15 @@ struct verdict {
 
 struct verdict_facts {
 	const struct run_exit *exit; /* NULL: lost */
-	int64_t seen_us;       /* of a lost one: when it was last known to live, UTC; 0: unknown */
-	bool rebooted;         /* of a lost one: the machine was restarted since */
-	bool swept;            /* of a lost one: its processes were looked for, and none is left */
-	int64_t limit_seconds; /* 0: none */
-	int64_t grace_us;      /* between SIGTERM and SIGKILL; 0: unknown */
-	int64_t memory_bytes;  /* that it asked for; 0: none, or unknown */
+	int64_t seen_us;  /* of a lost one: when it was last known to live, UTC; 0: unknown */
+	bool rebooted;    /* of a lost one: the machine was restarted since */
+	bool folder_gone; /* of a lost one: so what it told is gone */
+	const char *
+		damaged; /* of a lost one: what can be read of its exit record; NULL: it left none */
+	bool swept;      /* of a lost one: its processes were looked for, and none is left */
+	int64_t limit_seconds;           /* 0: none */
+	int64_t grace_us;                /* between SIGTERM and SIGKILL; 0: unknown */
+	int64_t memory_bytes;            /* that it asked for; 0: none, or unknown */
 	const char *canceled_by;         /* user name; NULL: unknown */
 	const char *program;             /* what was executed */
 	bool shell;                      /* ... a shell, with a command line */

@@ -119,6 +119,34 @@ void store_close(struct store *store)
 	free(store);
 }
 
+static bool is_empty(int dirfd, const char *name)
+{
+	_cleanup_(closedirp) DIR *dir = NULL;
+	int fd = open_dir(dirfd, name);
+	bool found = false;
+
+	dir = fd < 0 ? NULL : fdopendir(fd);
+	if (!dir) {
+		fd_close(fd);
+		return fd == -ENOENT;
+	}
+	for (struct dirent *entry; !found && (entry = readdir(dir));)
+		found = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+	return !found;
+}
+
+bool store_is_empty(const struct store *store)
+{
+	for (unsigned i = 0; i < STORE_FANOUT; i++) {
+		char name[3];
+
+		snprintf(name, sizeof(name), "%02hhx", (unsigned char)i);
+		if (!is_empty(store->blobs_fd, name))
+			return false;
+	}
+	return true;
+}
+
 struct blob_path store_blob_path(const struct digest *digest)
 {
 	struct blob_path path;

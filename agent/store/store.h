@@ -42,6 +42,8 @@ struct store_batch;
 
 /* Open the store at root, making it when absent. */
 int store_open(const char *root, struct store **ret);
+/* No blob is in it. When that cannot be told there is one. */
+bool store_is_empty(const struct store *store);
 /* NULL is fine. No batch may be open. */
 void store_close(struct store *store);
 DEFINE_CLEANUP(struct store *, store_close);

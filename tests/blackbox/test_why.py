@@ -11,7 +11,7 @@ import struct
 import termios
 
 import pytest
-from harness import ESCAPE, wait_for
+from harness import ESCAPE, processes_below, wait_for
 
 SLEEP = "import time\nprint('up', flush=True)\ntime.sleep(1000)\n"
 STUBBORN = "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP
@@ -217,6 +217,50 @@ def test_a_lost_run_is_told_with_when_it_was_last_seen(daemon):
     )
     assert re.fullmatch(sentence, sentence_of(record)), record["error"]
     assert record["exit_code"] is None and record["signal"] is None
+
+
+def ended_without_a_daemon(daemon):
+    """The folder of a run that ended with 0 while no daemon was there."""
+    run = daemon.submit({"x": ""}, command=f"echo kept > outputs/o; echo up; read go < {daemon.root}/go")
+    os.mkfifo(daemon.root / "go")
+    daemon.running(run)
+    folder = daemon.state / "runs" / run
+    daemon.kill()
+    (daemon.root / "go").write_text("go\n")
+    wait_for(lambda: (folder / "exit").exists() and not processes_below(folder), "it has ended")
+    return run, folder
+
+
+def assert_lost(record, beginning):
+    assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
+    assert record["exit_code"] is None and record["signal"] is None, "no exit status is invented"
+    assert sentence_of(record).startswith(beginning), record
+    assert "supervisor" not in sentence_of(record), "it did nothing wrong"
+
+
+def test_an_exit_record_that_is_damaged_is_told_and_kept(daemon):
+    run, folder = ended_without_a_daemon(daemon)
+    os.truncate(folder / "exit", 40)
+    damaged = (folder / "exit").read_bytes()
+    begin = daemon.log.stat().st_size
+    daemon.start()
+    record = daemon.ended(run)
+    assert_lost(record, "the run's exit record is damaged; what can be read of it: \"format=1 ")
+    assert daemon.artifact(run, "outputs/o") == b"kept\n"
+    wait_for(lambda: not (folder / "status").exists(), "what is spent goes")
+    for _ in range(2):
+        assert (folder / "exit.damaged").read_bytes() == damaged, "it stays for a look"
+        daemon.kill()
+        daemon.start()
+    assert daemon.record(run) == record
+    assert daemon.log.read_text()[begin:].count("its exit record is damaged") == 1
+
+
+def test_a_folder_that_was_taken_away_while_no_daemon_was_there_is_told(daemon):
+    run, folder = ended_without_a_daemon(daemon)
+    folder.rename(daemon.root / "away")
+    daemon.start()
+    assert_lost(daemon.ended(run), "the run's folder is gone, and with it what it told of the end; it was last seen at ")
 
 
 def test_processes_that_outlived_the_command_are_a_warning(daemon):

@@ -34,7 +34,8 @@ LATER = ("blob.write@collect", "blob.flush@collect", "blob.publish@collect", "bl
 NTH = {"history.update@running": 2, "history.update@finalizing": 3}
 
 # What has to be done so that a point is passed.
-REQUESTS = {"history.patch": "patch", "history.artifacts": "put", "history.delete": "delete"}
+REQUESTS = {"history.patch": "patch", "history.artifacts": "put", "history.delete": "delete",
+            "delete.mark": "delete"}
 
 # Rounds in which the point cannot be passed: (place, mode, outcome), with * and ?, and why.
 NOT_PASSED = {
@@ -119,7 +120,8 @@ FAILED_SUPERVISOR = {
     ("child.start", "EIO"): "setup",
 }
 # The daemon refuses what it was asked for, and takes it the next time.
-REFUSED = {"submit.make_dir", "submit.environment", "submit.sync_dir", "history.insert", "history.patch",
+REFUSED = {"submit.make_dir", "submit.mark", "submit.environment", "submit.sync_dir", "delete.mark", "history.insert",
+           "history.patch",
            "history.artifacts", "history.delete", "blob.write", "blob.flush", "blob.publish",
            "blob.flush_names"}  # fmt: skip
 COLLECTING = {"finish.collect", "finish.collect@recovery", "blob.write@collect", "blob.flush@collect",

@@ -46,7 +46,7 @@ PRINTED = TEXT + b"to stderr\n"
 KEPT = {"outputs/deep/text": TEXT, "outputs/kept": b"kept\n"}
 LOG = "user_logs/std_log.txt"
 # What a run folder holds for its supervisor alone; it goes when the run has ended.
-SPENT = ("environment", "launch", "stop", "control", "status", "lock", "exit")
+SPENT = ("unowed", "environment", "launch", "stop", "control", "status", "lock", "exit")
 LIMIT_SECONDS = 1
 AT_ONCE = 8  # stories: they wait more than they work
 

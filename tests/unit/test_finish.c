@@ -10,6 +10,7 @@
 #include "common/mem.h"
 #include "common/run_dir.h"
 #include "common/strv.h"
+#include "common/unowed.h"
 #include "runs/finish.h"
 #include "store/store.h"
 #include "test.h"
@@ -356,6 +357,17 @@ static void another_keeps_work_and_log_and_no_secret(void **state)
 	assert_int_equal(finish_clean_up("/none/such", true), -ENOENT);
 }
 
+/* One who deletes the run that has just ended has marked it, and the record may be gone. */
+static void the_mark_of_a_delete_is_not_cleaned_up(void **state)
+{
+	(void)state;
+	put_spent();
+	put(UNOWED_MARK, "");
+	assert_int_equal(finish_clean_up(t.run, true), 0);
+	assert_false(exists(RUN_DIR_EXIT));
+	assert_true(exists(UNOWED_MARK));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -374,6 +386,7 @@ int main(void)
 		TEST(want_of_descriptors_loses_no_output),
 		TEST(a_completed_runs_folder_goes),
 		TEST(another_keeps_work_and_log_and_no_secret),
+		TEST(the_mark_of_a_delete_is_not_cleaned_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

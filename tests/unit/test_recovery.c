@@ -3,6 +3,7 @@
 #include "recovery_fixture.h"
 
 #include "common/run_dir.h"
+#include "common/unowed.h"
 
 /* ---- every state, whatever is found of it, in this boot and in the next ---- */
 
@@ -180,6 +181,13 @@ static void more_runs_than_slots_go_on_and_the_queue_waits(void **state)
 
 /* ---- folders ---- */
 
+static void make(const char *run_id)
+{
+	_cleanup_(freep) char *dir = mem_printf("%s/runs/%s", f.state, run_id);
+
+	assert_int_equal(dir_make(dir, 0700), 0);
+}
+
 static void put(const char *run_id, const char *name)
 {
 	_cleanup_(freep) char *dir = mem_printf("%s/runs/%s", f.state, run_id);
@@ -196,11 +204,18 @@ static void folders_that_nothing_is_owed_for_go(void **state)
 
 	(void)state;
 	put("never_accepted", "environment");
+	put("never_accepted", UNOWED_MARK);
+	put("deleted", RUN_DIR_LAUNCH);
+	put("deleted/work", "outputs");
+	put("deleted", UNOWED_MARK);
+	leave("failed", RUN_FAILED, true, 1000);
+	put("failed", UNOWED_MARK); /* a delete that was not committed */
+	make("just_begun");
+	put("perhaps_accepted", "environment");
 	put("of_another_history", "environment");
 	put("of_another_history", RUN_DIR_LAUNCH);
 	put("not a run", "keep");
 	leave("completed", RUN_COMPLETED, true, 1000);
-	leave("failed", RUN_FAILED, true, 1000);
 	leave("queued", RUN_QUEUED, true, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(spent); i++) {
 		put("completed", spent[i]);
@@ -209,6 +224,7 @@ static void folders_that_nothing_is_owed_for_go(void **state)
 	put("failed", "work");
 	put("failed", RUN_DIR_LOG);
 	put("queued", "environment");
+	put("queued", UNOWED_MARK); /* the crash came after the commit */
 	f.max_running = 1;
 	leave("running", RUN_RUNNING, true, 1000);
 	put("running", RUN_DIR_LAUNCH);
@@ -217,7 +233,12 @@ static void folders_that_nothing_is_owed_for_go(void **state)
 	assert_int_equal(run_manager_recover(f.manager, NULL), 2);
 	until(&f, !exists_in_state(&f, "failed", RUN_DIR_EXIT)); /* the last thing done */
 	assert_false(exists_in_state(&f, "never_accepted", ""));
+	assert_false(exists_in_state(&f, "just_begun", ""));
+	assert_false(exists_in_state(&f, "deleted", ""));
 	assert_false(exists_in_state(&f, "completed", ""));
+	assert_true(exists_in_state(&f, "perhaps_accepted", "environment"));
+	assert_false(exists_in_state(&f, "failed", UNOWED_MARK));
+	assert_false(exists_in_state(&f, "queued", UNOWED_MARK));
 	assert_true(exists_in_state(&f, "of_another_history", RUN_DIR_LAUNCH));
 	assert_true(exists_in_state(&f, "not a run", "keep"));
 	for (size_t i = 0; i < ARRAY_SIZE(spent); i++)
@@ -226,6 +247,23 @@ static void folders_that_nothing_is_owed_for_go(void **state)
 	assert_true(exists_in_state(&f, "failed", RUN_DIR_LOG));
 	assert_true(exists_in_state(&f, "queued", "environment"));
 	assert_true(exists_in_state(&f, "running", RUN_DIR_LAUNCH));
+}
+
+static void a_history_that_is_new_removes_nothing(void **state)
+{
+	_cleanup_(freep) char *database = path_join(f.state, "history.db");
+
+	(void)state;
+	put("never_accepted", UNOWED_MARK);
+	put("failed", "work");
+	make("just_begun");
+	fixture_close(&f);
+	assert_int_equal(unlink(database), 0);
+	fixture_open(&f);
+	turn_for(&f, 20000);
+	assert_true(exists_in_state(&f, "never_accepted", UNOWED_MARK));
+	assert_true(exists_in_state(&f, "failed", "work"));
+	assert_true(exists_in_state(&f, "just_begun", ""));
 }
 
 static void a_damaged_record_stops_nobody_else_and_costs_no_outputs(void **state)
@@ -317,6 +355,7 @@ int main(void)
 		TEST(nothing_is_started_before_all_slots_that_are_held_are_known),
 		TEST(more_runs_than_slots_go_on_and_the_queue_waits),
 		TEST(folders_that_nothing_is_owed_for_go),
+		TEST(a_history_that_is_new_removes_nothing),
 		TEST(a_damaged_record_stops_nobody_else_and_costs_no_outputs),
 		TEST(it_may_go_again_at_once),
 		TEST(ten_thousand_ended_and_two_hundred_live_ones_are_sorted_out_soon),

@@ -2,6 +2,8 @@
 /* test_run_change - runs are changed and deleted */
 #include "run_fixture.h"
 
+#include "common/unowed.h"
+
 /* ---- patch, put, delete ---- */
 
 static void patch(const char *run_id, const char *key, const char *value, const char *display_name,
@@ -134,6 +136,30 @@ static void a_live_run_is_not_deleted_an_ended_one_with_its_folder(void **state)
 	answer_release(&again);
 }
 
+/* Else its folder would go should history be lost one day. */
+static void a_delete_that_is_not_committed_leaves_no_mark(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	struct answer failed = { 0 }, again = { 0 };
+
+	(void)state;
+	assert_false(exists_in_state(&f, run_id, UNOWED_MARK));
+	run_to_end(&f, run_id, 1);
+	disk_is(DISK_FULL);
+	run_manager_delete(f.manager, run_id, answered, &failed);
+	until(&f, failed.count);
+	assert_int_equal(failed.err.code, -ENOSPC);
+	assert_false(exists_in_state(&f, run_id, UNOWED_MARK));
+	assert_true(exists_in_state(&f, run_id, "work"));
+	disk_is(DISK_FINE);
+	run_manager_delete(f.manager, run_id, answered, &again);
+	until(&f, again.count);
+	assert_int_equal(again.err.code, 0);
+	assert_int_equal(folders(&f), 0);
+	answer_release(&failed);
+	answer_release(&again);
+}
+
 /* Ids are compared whole: one that another begins with is another run. */
 static void a_run_whose_id_begins_anothers_is_itself(void **state)
 {
@@ -175,6 +201,7 @@ int main(void)
 		TEST(more_tags_than_may_be_are_refused_whole),
 		TEST(an_artifact_can_be_put_while_it_runs_and_afterwards),
 		TEST(a_live_run_is_not_deleted_an_ended_one_with_its_folder),
+		TEST(a_delete_that_is_not_committed_leaves_no_mark),
 		TEST(a_run_whose_id_begins_anothers_is_itself),
 	};
 

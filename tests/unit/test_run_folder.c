@@ -148,6 +148,33 @@ static void a_damaged_verdict_is_none(void **state)
 	}
 }
 
+static void what_can_be_read_of_a_damaged_verdict_is_told(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t size;
+		const char *told;
+	} damages[] = { { "", 0, "" }, { "\0\0\n\0", 4, "" },
+		{ "format=1\0stopped=0\0exit_co", 26, "format=1 stopped=0 exit_co" },
+		{ "x\xff\n", 3, "x\xef\xbf\xbd" } };
+
+	(void)state;
+	assert_null(run_folder_damaged_exit(folder));
+	put_exit(3);
+	assert_null(run_folder_damaged_exit(folder));
+	for (size_t i = 0; i < ARRAY_SIZE(damages) * 2; i++) {
+		bool aside = i % 2;
+		_cleanup_(freep) char *told = NULL;
+
+		put(RUN_DIR_EXIT, damages[i / 2].bytes, damages[i / 2].size);
+		if (aside)
+			assert_int_equal(
+				renameat(folder, RUN_DIR_EXIT, folder, RUN_DIR_EXIT_DAMAGED), 0);
+		told = run_folder_damaged_exit(folder);
+		assert_string_equal(told, damages[i / 2].told);
+	}
+}
+
 static void a_verdict_that_is_far_too_large_is_none(void **state)
 {
 	_cleanup_(freep) char *noise = mem_alloc(1 << 20);
@@ -334,6 +361,7 @@ int main(void)
 		TEST(every_combination_of_lock_exit_and_status),
 		TEST(without_a_lock_s_file_nobody_lives),
 		TEST(a_damaged_verdict_is_none),
+		TEST(what_can_be_read_of_a_damaged_verdict_is_told),
 		TEST(a_verdict_that_is_far_too_large_is_none),
 		TEST(a_damaged_status_is_one),
 		TEST(what_a_newer_version_wrote_is_left_to_it),

@@ -266,6 +266,17 @@ static void a_lost_run_says_when_it_was_last_seen_and_invents_no_status(void **s
 		{ { .seen_us = NOW, .swept = true, .rebooted = true },
 			"the machine was restarted (or lost power) while the run went on; it was "
 			"last seen at 2023-11-14T22:13:20Z; its exit status is not known" },
+		{ { .seen_us = NOW, .swept = true, .folder_gone = true },
+			"the run's folder is gone, and with it what it told of the end; it was "
+			"last seen at 2023-11-14T22:13:20Z; its exit status is not known; what was "
+			"left of the run was stopped" },
+		{ { .seen_us = NOW, .rebooted = true, .damaged = "format=1 exit_code=0" },
+			"the run's exit record is damaged; what can be read of it: \"format=1 "
+			"exit_code=0\"; it was last seen at 2023-11-14T22:13:20Z; its exit status "
+			"is not known" },
+		{ { .damaged = "" },
+			"the run's exit record is damaged, and nothing of it can be read; it was "
+			"last seen at a time that is not known; its exit status is not known" },
 		{ { .seen_us = 0 },
 			"the run's supervisor was killed or died; it was last seen at a time that "
 			"is not known; its exit status is not known" },

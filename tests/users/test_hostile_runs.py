@@ -83,6 +83,34 @@ def test_a_run_can_do_nothing_to_its_supervisor_the_daemon_or_another_run(desk, 
     assert theirs.ended(other)["status"] == "Completed"
 
 
+def test_a_run_cannot_forge_its_end(desk):
+    """What a script of a one-user daemon can (tests/blackbox/test_restart.py): write its exit record, and end the
+    supervisor that would put the true one in its place."""
+    code = r"""
+import os, signal, sys
+record = "format=1\0stopped=0\0exit_code=0\0end=\0"
+won = []
+for path in ("../exit", "../exit.new", "../status", "../unowed"):
+    try:
+        open(path, "w").write(record)
+        won.append(path)
+    except OSError:
+        pass
+for name, attempt in (("rename", lambda: os.rename("main.py", "../exit")), ("lock", lambda: os.unlink("../lock")),
+                      ("kill", lambda: os.kill(os.getppid(), signal.SIGKILL))):
+    try:
+        attempt()
+        won.append(name)
+    except OSError:
+        pass
+print(won)
+sys.exit(3)
+"""
+    record = desk.finish(code)
+    assert (record["status"], record["exit_code"], record["error"]["code"]) == ("Failed", 3, "UserError"), record
+    assert desk.std_log(record["run_id"]) == b"[]\n"
+
+
 def test_a_run_reads_nothing_of_another_users_run(desk, safe, ana, ben):
     theirs, work, gate = at_the_gate(safe.desk(ben), "open('outputs/x', 'w').write('private')")
     try:

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * unowed - a run folder that says itself that it is owed to nobody
+ *
+ * A folder below runs/ of which history knows nothing is a submission that was never accepted, or
+ * what is left of a deleted run; or history is not the one that it belongs to: it was lost, or an
+ * older copy was put in its place, and then the folder is all that is left of a run. So the first
+ * two say what they are: a submission marks its folder until it is accepted, a delete does before
+ * the record goes. Without the mark nothing is removed.
+ *
+ * The mark counts only when history does not know the run: a crash may leave it behind.
+ *
+ * Threads: any; calls block. Errors: negative errno.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#define UNOWED_MARK "unowed"
+
+/* Not flushed: that is the caller's, with what else he does in the folder. */
+int unowed_mark(int dirfd);
+int unowed_unmark(const char *run_dir);
+
+/* Of the folder `name` below runs_fd: 1 when it is marked, or nothing is in it (a submission that
+ * had just made it); else 0. -ENOENT, -ENOTDIR (a link too): there is no such folder. */
+int unowed_look(int runs_fd, const char *name);
+
+/* As tree_remove(), of a run's folder: the mark goes when all else has gone, and durably so. */
+int unowed_remove(const char *run_dir);

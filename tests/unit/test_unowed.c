@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/* test_unowed - which folders are owed to nobody, and in which order they go */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "test.h"
+
+#include "common/cleanup.h"
+#include "common/file.h"
+#include "common/mem.h"
+#include "common/unowed.h"
+
+static char dir[64];
+static int runs = -EBADF;
+
+static int set_up(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/unowed.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	runs = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(runs >= 0);
+	assert_int_equal(mkdirat(runs, "run", 0700), 0);
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	runs = fd_close(runs);
+	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
+	return 0;
+}
+
+static void put(const char *name)
+{
+	assert_int_equal(file_replace(runs, name, "x", 1, 0600, FILE_NO_SYNC), 0);
+}
+
+static void mark(void)
+{
+	_cleanup_(closep) int fd = openat(runs, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	assert_int_equal(unowed_mark(fd), 0);
+}
+
+static void only_the_mark_or_nothing_at_all_says_so(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "run");
+
+	(void)state;
+	assert_int_equal(unowed_look(runs, "run"), 1);
+	put("run/environment");
+	assert_int_equal(unowed_look(runs, "run"), 0);
+	mark();
+	mark();
+	assert_int_equal(unowed_look(runs, "run"), 1);
+	assert_int_equal(unowed_unmark(path), 0);
+	assert_int_equal(unowed_unmark(path), 0);
+	assert_int_equal(unowed_look(runs, "run"), 0);
+}
+
+static void what_is_no_folder_says_nothing(void **state)
+{
+	(void)state;
+	put("file");
+	assert_int_equal(symlinkat("run", runs, "link"), 0);
+	assert_int_equal(unowed_look(runs, "absent"), -ENOENT);
+	assert_int_equal(unowed_look(runs, "file"), -ENOTDIR);
+	assert_int_equal(unowed_look(runs, "link"), -ENOTDIR);
+}
+
+static void everything_can_be_removed(void **state)
+{
+	static const char *const names[] = { "run", "file", "link", "absent" };
+
+	(void)state;
+	put("file");
+	put("run/file");
+	mark();
+	assert_int_equal(symlinkat("/etc", runs, "link"), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		_cleanup_(freep) char *path = path_join(dir, names[i]);
+
+		assert_int_equal(unowed_remove(path), 0);
+		assert_int_equal(faccessat(runs, names[i], F_OK, AT_SYMLINK_NOFOLLOW), -1);
+	}
+	assert_int_equal(access("/etc", F_OK), 0);
+}
+
+static int set_immutable(const char *path, bool immutable)
+{
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int flags = immutable ? FS_IMMUTABLE_FL : 0;
+
+	return ioctl(fd, FS_IOC_SETFLAGS, &flags) < 0 ? -errno : 0;
+}
+
+/* Else a crash, or an error, in between would leave the half of a folder that is nobody's. */
+static void the_mark_goes_last(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "run");
+	_cleanup_(freep) char *fixed = path_join(dir, "run/work");
+	int r;
+
+	(void)state;
+	if (geteuid() != 0) /* root alone can make what it cannot remove */
+		skip();
+	assert_int_equal(mkdirat(runs, "run/work", 0700), 0);
+	mark();
+	if (set_immutable(fixed, true) < 0)
+		skip();
+	r = unowed_remove(path);
+	assert_int_equal(set_immutable(fixed, false), 0);
+	assert_int_equal(r, -EPERM);
+	assert_int_equal(faccessat(runs, "run/" UNOWED_MARK, F_OK, 0), 0);
+	assert_int_equal(unowed_remove(path), 0);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			only_the_mark_or_nothing_at_all_says_so, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_is_no_folder_says_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(everything_can_be_removed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(the_mark_goes_last, set_up, tear_down),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
