@@ -269,7 +269,7 @@ static void a_lost_run_says_when_it_was_last_seen_and_invents_no_status(void **s
 		{ { .seen_us = NOW, .swept = true, .folder_gone = true },
 			"the run's folder is gone, and with it what it told of the end; it was "
 			"last seen at 2023-11-14T22:13:20Z; its exit status is not known; what was "
-			"left of the run was stopped" },
+			"found of the run was stopped" },
 		{ { .seen_us = NOW, .rebooted = true, .damaged = "format=1 exit_code=0" },
 			"the run's exit record is damaged; what can be read of it: \"format=1 "
 			"exit_code=0\"; it was last seen at 2023-11-14T22:13:20Z; its exit status "
