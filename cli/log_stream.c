@@ -2,6 +2,7 @@
 /* log_stream - the bytes of a run's log, each once and in order; see log_stream.h */
 #include "cli/log_stream.h"
 
+#include "cli/output.h"
 #include "cli/record.h"
 #include "common/mem.h"
 
@@ -45,14 +46,26 @@ static int stream_once(struct log_stream *stream, struct error *err)
 	return r;
 }
 
+/* The daemon cuts the stream of a log that has become shorter, and refuses our offset. */
+static bool was_truncated(const struct log_stream *stream, int r)
+{
+	return r == -EREMOTEIO && stream->client->message.status == 416 && stream->offset > 0;
+}
+
 int log_stream_run(struct log_stream *stream, struct error *err)
 {
 	int r = stream_once(stream, err);
 
-	while (r == -ECONNRESET) {
-		r = client_reconnect(stream->client, err);
-		if (r < 0)
-			return r;
+	while (r == -ECONNRESET || was_truncated(stream, r)) {
+		if (r == -ECONNRESET) {
+			r = client_reconnect(stream->client, err);
+			if (r < 0)
+				return r;
+		} else {
+			*err = (struct error)ERROR_INIT;
+			say("the log was truncated; what it holds now follows, from its beginning");
+			stream->offset = 0;
+		}
 		r = stream_once(stream, err);
 	}
 	return r;

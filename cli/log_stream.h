@@ -3,7 +3,8 @@
  * log_stream - the bytes of a run's log, each once and in order, whatever the connection does
  *
  * Reads /v1/runs/{run}/logs/{name} from `offset` on. When the connection breaks (the daemon is
- * restarted) it goes on at the byte after the last one that `sink` took.
+ * restarted) it goes on at the byte after the last one that `sink` took. A log that the run has
+ * truncated meanwhile begins anew, after a line on stderr that says so.
  */
 #pragma once
 

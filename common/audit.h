@@ -7,6 +7,7 @@
  *	audit: action=submit user=ana uid=1001 pid=12 run=exp_1700000000_0a1b2c3d result=ok
  *	audit: action=cancel user=bob uid=1002 pid=14 run=exp_1700000000_0a1b2c3d result=denied
  *		reason="the run is ana's"                              (in one line)
+ *	audit: action=drain user=root uid=0 pid=15 result=ok reason="new cards at noon"
  *
  * A value is bare while it is letters, digits and "_-.@+:/%"; else it is in double quotes, with \"
  * and \\, \n, \t and \xHH for whatever would end the line, steer a terminal, or is not UTF-8: no
@@ -36,7 +37,7 @@ struct audit_event {
 	pid_t pid;          /* of the client; 0: not known */
 	const char *run_id; /* NULL: about none */
 	const char *result; /* AUDIT_... */
-	const char *reason; /* NULL: none */
+	const char *reason; /* of what was not done; or as the user gave it; NULL: none */
 };
 
 void audit(const struct audit_event *event);

@@ -132,18 +132,57 @@ static int sync_parent(int dirfd, const char *path)
 	return fd < 0 ? -errno : file_fsync(fd);
 }
 
+/* Zeros and no hole: only what was written once can be written over without room. */
+int file_set_aside(int dirfd, const char *path, mode_t mode)
+{
+	static const char zeros[FILE_SPARE_SIZE];
+	_cleanup_(freep) char *spare = mem_printf("%s" FILE_SPARE_SUFFIX, path);
+
+	return write_temp(dirfd, spare, zeros, sizeof(zeros), mode, FILE_NO_SYNC);
+}
+
+static int write_spare(
+	int dirfd, const char *spare, const void *data, size_t size, enum file_sync sync)
+{
+	_cleanup_(closep) int fd = openat(dirfd, spare, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	int r;
+
+	if (fd < 0 || size > FILE_SPARE_SIZE)
+		return -ENOSPC;
+	r = file_write_all(fd, data, size);
+	if (r >= 0 && ftruncate(fd, (off_t)size) < 0)
+		r = -errno;
+	return r >= 0 && sync == FILE_SYNC ? file_fsync(fd) : r;
+}
+
+/* Take the name of what is to be replaced; temp is gone then, whatever comes of it. */
+static int put_in_place(int dirfd, const char *temp, const char *path, int written)
+{
+	int r = written;
+
+	if (r >= 0 && renameat(dirfd, temp, dirfd, path) < 0)
+		r = -errno;
+	if (r < 0)
+		unlinkat(dirfd, temp, 0);
+	return r;
+}
+
+static bool is_full(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
+
 int file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
 	enum file_sync sync)
 {
 	_cleanup_(freep) char *temp = mem_printf("%s.tmp.%d", path, (int)gettid());
-	int r = write_temp(dirfd, temp, data, size, mode, sync);
+	_cleanup_(freep) char *spare = mem_printf("%s" FILE_SPARE_SUFFIX, path);
+	int r = put_in_place(dirfd, temp, path, write_temp(dirfd, temp, data, size, mode, sync));
 
-	if (r >= 0 && renameat(dirfd, temp, dirfd, path) < 0)
-		r = -errno;
-	if (r < 0) {
-		unlinkat(dirfd, temp, 0);
+	if (is_full(r) && faccessat(dirfd, spare, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		r = put_in_place(dirfd, spare, path, write_spare(dirfd, spare, data, size, sync));
+	if (r < 0)
 		return r;
-	}
 	return sync == FILE_SYNC ? sync_parent(dirfd, path) : 0;
 }
 

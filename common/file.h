@@ -40,6 +40,15 @@ enum file_sync {
 int file_replace(int dirfd, const char *path, const void *data, size_t size, mode_t mode,
 	enum file_sync sync);
 
+/*
+ * Set room aside for one file_replace() of path that comes when the disk is full: a file beside it
+ * (path and FILE_SPARE_SUFFIX), which is then written over where it lies and takes the name. At most
+ * FILE_SPARE_SIZE bytes fit. A file system that never writes in place may want room all the same.
+ */
+#define FILE_SPARE_SIZE 4096
+#define FILE_SPARE_SUFFIX ".spare"
+int file_set_aside(int dirfd, const char *path, mode_t mode);
+
 /* Make a directory and its parents, each name flushed to the disk; one that exists is fine. Only new
  * ones get the mode. */
 int dir_make(const char *path, mode_t mode);

@@ -13,7 +13,10 @@
  *	status          supervisor, replaced by rename: its pid and the child's, since when, boot id.
  *	                Written once before the command is started (child 0) and once it runs
  *	stop            daemon, replaced by rename: please stop, why, and the grace. Then one byte is
- *	                written to `control`, if somebody reads it
+ *	                written to `control`, if somebody reads it. Once there it stays: a run that has
+ *	                it is being canceled, whatever history had room for
+ *	stop.spare      daemon, before the supervisor is started: room for `stop` on a disk that is full
+ *	                by then (file_set_aside())
  *	control         FIFO, made by the daemon; the supervisor reads it. Bytes mean "look at `stop`"
  *	exit            supervisor, once, by rename, fsynced with its directory: the run is over, and how.
  *	                Its room is taken from the disk (exit.tmp) before the command is started

@@ -53,16 +53,14 @@ static int write_over(int fd, const void *data, size_t size)
 	return r >= 0 && ftruncate(fd, (off_t)size) < 0 ? -errno : r;
 }
 
+/* Zeros and no hole: only what was written once can be written over without room. */
 int record_reserve(const char *name)
 {
+	static const char zeros[RECORD_MAX];
 	char temp[NAME_SIZE];
 	_cleanup_(closep) int fd = open_temp(name, temp);
 
-	if (fd < 0)
-		return fd;
-	if (fallocate(fd, 0, 0, RECORD_MAX) == 0 || errno == EOPNOTSUPP || errno == ENOSYS)
-		return 0;
-	return -errno;
+	return fd < 0 ? fd : file_write_all(fd, zeros, sizeof(zeros));
 }
 
 static int rename_temp(const char *temp, const char *name)

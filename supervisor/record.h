@@ -21,8 +21,8 @@ ssize_t record_read(const char *name, char to[static RECORD_MAX]);
 /* Replace name by these bytes: seen whole or not at all. */
 int record_replace(const char *name, const void *data, size_t size);
 
-/* Room for what record_commit() will write, taken from the disk now. Where the file system cannot do
- * that, and of a name that is not reserved, it is taken then. */
+/* Room for what record_commit() will write, taken from the disk now (as file_set_aside() does it). Of
+ * a name that is not reserved it is taken then, as on a file system that never writes in place. */
 int record_reserve(const char *name);
 
 /* The same, and it survives a loss of power: fsync, rename, fsync of the directory. A failure may

@@ -285,6 +285,7 @@ static void on_end(void *data, struct http_request *request)
 	free(call->answer.text);
 	strv_free(call->answer.headers);
 	free(call->run_id);
+	free(call->reason);
 	free(call->rest);
 	free(call);
 }

@@ -44,7 +44,8 @@ void api_audit_result(struct call *call, const struct run_record *record, const 
 	const char *run_id = record ? record->run_id : call->run_id;
 
 	if (record || !err->code)
-		api_audit(call, run_id, AUDIT_OK, NULL);
+		api_audit(call, run_id, AUDIT_OK,
+			call->reason && call->reason[0] ? call->reason : NULL);
 	else
 		api_audit(call, run_id, err->code == -EPERM ? AUDIT_DENIED : AUDIT_ERROR,
 			err->message);

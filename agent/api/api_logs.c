@@ -80,11 +80,14 @@ static int reply_stored(struct call *call, uint64_t offset)
 
 	if (r < 0)
 		return r;
-	reply.offset = offset < artifact.size ? offset : artifact.size;
-	reply.size = artifact.size - reply.offset;
-	blob_reply_send(call, &reply);
+	reply.offset = offset;
+	reply.size = artifact.size - offset;
+	if (offset <= artifact.size)
+		blob_reply_send(call, &reply);
+	else
+		r = -ERANGE;
 	free(artifact.path);
-	return 0;
+	return r;
 }
 
 static void not_read(struct call *call, int r)
@@ -97,6 +100,11 @@ static void not_read(struct call *call, int r)
 		api_fail(call, r, "name",
 			"%s has no log \"%.300s\"; `amlctl files %s` lists what there is",
 			call->run_id, call->rest, call->run_id);
+	} else if (r == -ERANGE) {
+		api_fail(call, r, "offset",
+			"the log \"%.300s\" is shorter than the offset: it was truncated, read it from "
+			"its beginning",
+			call->rest);
 	} else {
 		api_fail(call, r, NULL, "cannot read the log: %s", error_words(r));
 	}
@@ -114,13 +122,13 @@ static void left_opened(struct call *call, int result, int fd)
 		return;
 	if (result >= 0 && fstat(file, &st) < 0)
 		result = -errno;
+	offset = (uint64_t)query.offset;
+	if (result >= 0 && offset > (uint64_t)st.st_size)
+		result = -ERANGE;
 	if (result < 0) {
 		not_read(call, result);
 		return;
 	}
-	offset = (uint64_t)query.offset;
-	if (offset > (uint64_t)st.st_size)
-		offset = (uint64_t)st.st_size;
 	call->answered = true;
 	http_reply_file(call->request, 200, LOG_TYPE, TAKE_FD(file), offset,
 		(uint64_t)st.st_size - offset, NULL);

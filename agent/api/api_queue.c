@@ -85,16 +85,15 @@ static void drained(void *data, const struct run_record *record, const struct er
 void queue_drain(struct call *call)
 {
 	_cleanup_(json_freep) struct json *body = NULL;
-	_cleanup_(freep) char *reason = NULL;
 	struct error err = ERROR_INIT;
 
 	if (!api_names_await(call, queue_drain) || api_read_body(call, true, &body) < 0)
 		return;
-	if (json_read(body, drain_fields, ARRAY_SIZE(drain_fields), &reason, NULL, &err) < 0)
+	if (json_read(body, drain_fields, ARRAY_SIZE(drain_fields), &call->reason, NULL, &err) < 0)
 		drained(call, NULL, &err);
 	else
 		run_manager_drain(call->api->options.runs, call->viewer.sees.uid,
-			reason ? reason : "", drained, call);
+			call->reason ? call->reason : "", drained, call);
 }
 
 void queue_resume(struct call *call)

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "capture/collect.h"
@@ -49,6 +50,17 @@ static int open_log(struct log_follower *follower)
 		follower->name, &follower->fd);
 }
 
+/* The run may have emptied it. What it has printed past the offset by now looks like all the rest:
+ * that is not noticed, nor does `tail -F`. */
+static int check_size(const struct log_follower *follower)
+{
+	struct stat st = { 0 };
+
+	if (follower->fd >= 0 && fstat(follower->fd, &st) < 0)
+		return -errno;
+	return (uint64_t)st.st_size < follower->options.offset ? -ERANGE : 0;
+}
+
 int log_follower_open(const struct log_follower_options *options, struct log_follower **ret)
 {
 	struct log_follower *follower = NEW(struct log_follower);
@@ -64,6 +76,8 @@ int log_follower_open(const struct log_follower_options *options, struct log_fol
 	/* The run's own log comes when it starts; any other is there or is not. */
 	if (r == -ENOENT && follower->dirfd >= 0 && !strcmp(options->name, RUN_LOG_ARTIFACT))
 		r = 0;
+	if (r >= 0)
+		r = check_size(follower);
 	if (r >= 0)
 		r = run_waiter_start(
 			options->manager, options->run_id, &follower->waiter, on_run_changed);
@@ -88,7 +102,7 @@ static ssize_t read_piece(struct log_follower *follower, char *to, size_t size)
 	if (n < 0)
 		return -errno;
 	follower->options.offset += (uint64_t)n;
-	return n;
+	return n ? n : check_size(follower);
 }
 
 /* By way of the descriptor: the watch is on this very file, whatever its name is now. */

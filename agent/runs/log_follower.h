@@ -7,7 +7,8 @@
  * arms a one-shot watch: `wake` is called when there may be more. Once the run's end is durable and
  * the last byte was read it gives 0. A log that is not there yet is waited for.
  *
- * Threads: the loop's. Errors: -ENOENT when the run is not live or the name is not a log's.
+ * Threads: the loop's. Errors: -ENOENT when the run is not live or the name is not a log's; -ERANGE,
+ * when it is opened or later, when the log is shorter than the offset: it was truncated.
  */
 #pragma once
 

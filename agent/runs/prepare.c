@@ -271,9 +271,12 @@ static int lay_out(const struct prepare *prepare, int dirfd, struct error *err)
 	return error_default(err, r, "cannot lay the snapshot out");
 }
 
+/* How its supervisor is asked to stop, also when the disk is full by then. */
 static int make_control(int dirfd)
 {
-	return mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST ? -errno : 0;
+	if (mkfifoat(dirfd, RUN_DIR_CONTROL, 0600) < 0 && errno != EEXIST)
+		return -errno;
+	return file_set_aside(dirfd, RUN_DIR_STOP, 0600);
 }
 
 static int write_launch(const struct prepare *prepare, const struct run_launch *launch, int dirfd,

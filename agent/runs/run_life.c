@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* run_life - what is due for a live run in each of its states; see run_manager.h */
 #include <string.h>
+#include <unistd.h>
 
 #include "common/clock.h"
+#include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/unowed.h"
@@ -218,12 +220,24 @@ void run_live_start(struct run_live *run)
 
 /* ---- running, as the executor tells it ---- */
 
+/* An earlier daemon had told its supervisor, and died before history had room for it. */
+static void catch_up_with_stop(struct run_live *run)
+{
+	_cleanup_(freep) char *stop = path_join(run->dir, RUN_DIR_STOP);
+
+	if (run->record.state == RUN_CANCEL_REQUESTED || access(stop, F_OK) < 0)
+		return;
+	run_live_apply_cancel(run, NULL);
+	write_soon(run);
+}
+
 static void on_started(void *data, int64_t start_us)
 {
 	struct run_live *run = data;
 	struct run_event event = { .type = RUN_EVENT_RUNNING, .at_us = start_us };
 
 	scheduler_begun(&run->turn, start_us);
+	catch_up_with_stop(run);
 	if (run->record.state != RUN_STARTING) {
 		run->record.start_us = start_us; /* a cancel was faster than the news */
 		return;
@@ -297,30 +311,51 @@ const struct executor_events run_life_events = { on_started, on_ended, on_not_st
 
 /* ---- cancel, retry ---- */
 
-void run_live_ask_to_stop(struct run_live *run)
+int run_live_tell_to_stop(struct run_live *run)
 {
 	struct run_stop stop = { RUN_STOP_CANCEL, run->manager->options.grace_us };
 	struct executor *executor = run->manager->executor;
 	int r = run->in_executor ? executor->ops->stop(executor, run, &stop) : 0;
 
-	if (r < 0)
+	run->asked_to_stop |= run->in_executor && r >= 0;
+	return r;
+}
+
+/* A second time is to hurry it, no more. */
+void run_live_ask_to_stop(struct run_live *run)
+{
+	int r = run_live_tell_to_stop(run);
+
+	if (r < 0 && !run->asked_to_stop)
 		run_live_owe(run, OWED_STOP, "its supervisor cannot be asked to stop", r);
 }
 
-void run_live_cancel(struct run_live *run, const char *by)
+static void cancel_committed(void *data, int result)
+{
+	struct run_live *run = data;
+
+	if (result < 0)
+		run_live_owe(run, OWED_CANCEL_COMMIT,
+			"that it is being canceled cannot be written to history", result);
+	run_live_unpend(run);
+}
+
+void run_live_commit_cancel(struct run_live *run)
+{
+	if (run->ending)
+		return;
+	run->pending++;
+	history_update(
+		run->manager->options.history, &run->record, HISTORY_SOON, cancel_committed, run);
+}
+
+int run_live_apply_cancel(struct run_live *run, const char *by)
 {
 	struct run_event event = { .type = RUN_EVENT_CANCEL, .at_us = clock_utc() };
 
-	if (run->ending || run->record.state == RUN_FINALIZING)
-		return;
+	if (run->record.state != RUN_CANCEL_REQUESTED && run_live_apply(run, &event) < 0)
+		return -EINVAL;
 	if (!run->record.canceled_by)
 		run->record.canceled_by = mem_strdup(by);
-	if (!run->in_executor) {
-		run_live_end_unstarted(run);
-		return;
-	}
-	if (run->record.state != RUN_CANCEL_REQUESTED && run_live_apply(run, &event) < 0)
-		return;
-	write_soon(run);
-	run_live_ask_to_stop(run);
+	return 0;
 }

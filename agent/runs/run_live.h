@@ -44,6 +44,7 @@ struct run_live {
 	bool over;   /* its end is durable; out of the table */
 	bool ending; /* its end is decided and being committed */
 	bool in_executor;
+	bool asked_to_stop; /* its supervisor was, by this daemon */
 	bool prepare_busy, prepare_committed;
 	unsigned start_failures; /* that were not for want of room */
 	unsigned owed;           /* bits of enum owed: what is to be tried again */
@@ -80,6 +81,7 @@ enum owed {
 	OWED_RECOVERY = 32,
 	OWED_CLEAN_UP = 64,
 	OWED_FOLLOW = 128,
+	OWED_CANCEL_COMMIT = 256,
 };
 
 TAILQ_HEAD(run_live_list, run_live);
@@ -190,8 +192,13 @@ int run_live_apply(struct run_live *run, const struct run_event *event);
 /* End a run that has nothing to collect. */
 void run_live_end(struct run_live *run, enum run_cause cause, const char *message);
 void run_live_end_unstarted(struct run_live *run); /* one that was canceled */
-void run_live_cancel(struct run_live *run, const char *by);
 void run_live_commit_prepare(struct run_live *run);
+/* What a cancel makes of the record. 0, or -EINVAL: it does not fit any more. */
+int run_live_apply_cancel(struct run_live *run, const char *by);
+void run_live_commit_cancel(struct run_live *run);
+/* Once: 0, or a negative errno when its supervisor could not be told. */
+int run_live_tell_to_stop(struct run_live *run);
+/* Now or, when that fails, soon. */
 void run_live_ask_to_stop(struct run_live *run);
 
 extern const struct executor_events run_life_events;

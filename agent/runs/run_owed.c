@@ -124,6 +124,7 @@ void run_live_retry(struct run_live *run)
 		{ OWED_FINAL_COMMIT, run_live_commit_final },
 		{ OWED_PREPARE_COMMIT, run_live_commit_prepare },
 		{ OWED_QUEUE_COMMIT, run_live_commit_queued },
+		{ OWED_CANCEL_COMMIT, run_live_commit_cancel },
 		{ OWED_STOP, run_live_ask_to_stop },
 		{ OWED_OUTPUTS, run_live_collect_again },
 		{ OWED_FOLLOW, run_live_follow },

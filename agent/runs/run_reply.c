@@ -25,6 +25,7 @@ void reply_free(struct reply *reply)
 	pairs_release(&reply->tags);
 	free(reply->display_name);
 	free(reply->held_by);
+	free(reply->canceled_by);
 	free(reply->run_id);
 	free(reply->dir);
 	free(reply);

@@ -15,7 +15,10 @@ struct reply {
 	char *run_id;
 	run_manager_done done;
 	void *data;
-	struct run_waiter waiter; /* cancel: until it is over */
+	/* cancel */
+	struct run_waiter waiter; /* until it is over */
+	char *canceled_by;
+	enum run_state before; /* the state that history was told of */
 	/* patch */
 	struct pairs tags;
 	char *display_name;

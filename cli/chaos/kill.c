@@ -48,7 +48,7 @@ static int start_once(struct soak *soak, struct error *err)
 	if (r >= 0)
 		r = chaos_daemon_await_ready(soak->daemon, &us, err);
 	if (r >= 0)
-		chaos_tally_recovery(soak->tally, us);
+		chaos_samples_add(&soak->tally->recoveries, us);
 	return r;
 }
 
@@ -82,12 +82,39 @@ static int after_death(struct soak *soak, struct error *err)
 	return r < 0 ? r : load_resolve(soak, err);
 }
 
+/* ---- before a kill ---- */
+
+static char *path_of(const struct soak *soak, const struct chaos_job *job, const char *name)
+{
+	return mem_printf("%s/runs/%s/%s", soak->place->state, job->run_id, name);
+}
+
+/* By its folder: that it has ended need not have been told yet. */
+static bool is_in_flight(const struct soak *soak, const struct chaos_job *job)
+{
+	_cleanup_(freep) char *dir = path_of(soak, job, "");
+	_cleanup_(freep) char *exit = path_of(soak, job, RUN_DIR_EXIT);
+
+	return access(dir, F_OK) == 0 && access(exit, F_OK) < 0;
+}
+
+static void count_in_flight(struct soak *soak)
+{
+	int64_t count = 0;
+
+	for (size_t i = 0; i < CHAOS_JOBS_MAX; i++)
+		count += soak->jobs[i].phase == CHAOS_LIVE && is_in_flight(soak, &soak->jobs[i]);
+	chaos_samples_add(&soak->tally->in_flight, count);
+}
+
 /* ---- the daemon ---- */
 
 static int kill_daemon(struct soak *soak, struct error *err)
 {
-	int r = chaos_daemon_end(soak->daemon, SIGKILL, err);
+	int r;
 
+	count_in_flight(soak);
+	r = chaos_daemon_end(soak->daemon, SIGKILL, err);
 	return r < 0 ? r : after_death(soak, err);
 }
 
@@ -131,8 +158,10 @@ int kill_end_well(struct soak *soak, struct error *err)
 
 static int restart(struct soak *soak, struct error *err)
 {
-	int r = kill_end_well(soak, err);
+	int r;
 
+	count_in_flight(soak);
+	r = kill_end_well(soak, err);
 	return r < 0 ? r : after_death(soak, err);
 }
 
@@ -143,11 +172,6 @@ struct victim {
 	pid_t pid;
 	int fd;
 };
-
-static char *path_of(const struct soak *soak, const struct chaos_job *job, const char *name)
-{
-	return mem_printf("%s/runs/%s/%s", soak->place->state, job->run_id, name);
-}
 
 /* The supervisor's number, from the run's folder; 0 when there is none yet, or no more. The cgroup
  * is remembered. */
@@ -239,6 +263,7 @@ static int kill_supervisor(struct soak *soak, struct error *err)
 
 	if (!await_victim(soak, &victim, err))
 		return err->code ? err->code : -EAGAIN;
+	count_in_flight(soak);
 	kill_victim(&victim);
 	return load_drain(soak, err);
 }
@@ -252,6 +277,7 @@ static int kill_both(struct soak *soak, struct error *err)
 
 	if (!await_victim(soak, &victim, err))
 		return err->code ? err->code : -EAGAIN;
+	count_in_flight(soak);
 	if (supervisor_first)
 		kill_victim(&victim);
 	r = chaos_daemon_end(soak->daemon, SIGKILL, err);

@@ -74,6 +74,16 @@ static void print_kills(const struct chaos_tally *tally)
 	puts(out.data);
 }
 
+static void print_in_flight(const struct chaos_tally *tally)
+{
+	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
+
+	add_count(&out, "runs in flight when a kill struck (waiting or running) ", "median",
+		chaos_samples_median(&tally->in_flight));
+	add_count(&out, ", ", "max", chaos_samples_max(&tally->in_flight));
+	puts(out.data);
+}
+
 static void print_runs(const struct chaos_tally *tally)
 {
 	_cleanup_(strbuf_release) struct strbuf out = STRBUF_INIT;
@@ -98,8 +108,8 @@ static void print_faults(const struct chaos_tally *tally)
 
 static void print_times(const struct chaos_tally *tally)
 {
-	_cleanup_(freep) char *median = time_duration(chaos_tally_median_recovery(tally));
-	_cleanup_(freep) char *max = time_duration(chaos_tally_max_recovery(tally));
+	_cleanup_(freep) char *median = time_duration(chaos_samples_median(&tally->recoveries));
+	_cleanup_(freep) char *max = time_duration(chaos_samples_max(&tally->recoveries));
 	_cleanup_(freep) char *all = time_duration(now_us(tally));
 
 	printf("recovery median %s, max %s (start of the program to ready) \302\267 took %s"
@@ -140,6 +150,7 @@ static void print_fault(const struct chaos_fault_entry *entry)
 static void print_text(const struct chaos_tally *tally, const char *kept, bool early)
 {
 	print_kills(tally);
+	print_in_flight(tally);
 	print_runs(tally);
 	print_faults(tally);
 	print_times(tally);
@@ -167,6 +178,15 @@ static struct json *kills_json(const struct chaos_tally *tally)
 	for (int i = 0; i < CHAOS_KILL_COUNT; i++)
 		json_set_int(kills, chaos_kill_key((enum chaos_kill)i), tally->kills[i]);
 	return kills;
+}
+
+static struct json *in_flight_json(const struct chaos_tally *tally)
+{
+	struct json *in_flight = json_new_object();
+
+	json_set_int(in_flight, "median", chaos_samples_median(&tally->in_flight));
+	json_set_int(in_flight, "max", chaos_samples_max(&tally->in_flight));
+	return in_flight;
 }
 
 static struct json *runs_json(const struct chaos_tally *tally)
@@ -226,11 +246,11 @@ static struct json *recovery_json(const struct chaos_tally *tally)
 {
 	struct json *recovery = json_new_object();
 
-	json_set_int(recovery, "restarts", (int64_t)tally->recovery_count);
+	json_set_int(recovery, "restarts", (int64_t)tally->recoveries.count);
 	json_set_real(recovery, "median_seconds",
-		(double)chaos_tally_median_recovery(tally) / (double)USEC_PER_SEC);
+		(double)chaos_samples_median(&tally->recoveries) / (double)USEC_PER_SEC);
 	json_set_real(recovery, "max_seconds",
-		(double)chaos_tally_max_recovery(tally) / (double)USEC_PER_SEC);
+		(double)chaos_samples_max(&tally->recoveries) / (double)USEC_PER_SEC);
 	return recovery;
 }
 
@@ -243,6 +263,7 @@ static void print_as_json(const struct chaos_tally *tally, const char *kept, boo
 	json_set_real(all, "seconds", (double)now_us(tally) / (double)USEC_PER_SEC);
 	json_set_bool(all, "interrupted", early);
 	json_set(all, "kills", kills_json(tally));
+	json_set(all, "runs_in_flight", in_flight_json(tally));
 	json_set(all, "runs", runs_json(tally));
 	json_set(all, "counts", counts_json(tally));
 	json_set(all, "recovery", recovery_json(tally));

@@ -81,7 +81,8 @@ void chaos_tally_release(struct chaos_tally *tally)
 		free(tally->entries[i].evidence);
 	}
 	free(tally->entries);
-	free(tally->recoveries);
+	free(tally->recoveries.values);
+	free(tally->in_flight.values);
 	*tally = (struct chaos_tally){ 0 };
 }
 
@@ -110,10 +111,10 @@ bool chaos_tally_is_full(const struct chaos_tally *tally)
 	return tally->entry_count >= CHAOS_FAULTS_MAX;
 }
 
-void chaos_tally_recovery(struct chaos_tally *tally, int64_t us)
+void chaos_samples_add(struct chaos_samples *samples, int64_t value)
 {
-	GROW(tally->recoveries, tally->recovery_count, tally->recovery_room);
-	tally->recoveries[tally->recovery_count++] = us;
+	GROW(samples->values, samples->count, samples->room);
+	samples->values[samples->count++] = value;
 }
 
 static int compare(const void *a, const void *b)
@@ -124,25 +125,25 @@ static int compare(const void *a, const void *b)
 	return (left > right) - (left < right);
 }
 
-int64_t chaos_tally_median_recovery(const struct chaos_tally *tally)
+int64_t chaos_samples_median(const struct chaos_samples *samples)
 {
 	_cleanup_(freep) int64_t *sorted = NULL;
-	size_t count = tally->recovery_count;
+	size_t count = samples->count;
 
 	if (!count)
 		return 0;
-	sorted = mem_dup(tally->recoveries, count * sizeof(*sorted));
+	sorted = mem_dup(samples->values, count * sizeof(*sorted));
 	qsort(sorted, count, sizeof(*sorted), compare);
 	return sorted[count / 2];
 }
 
-int64_t chaos_tally_max_recovery(const struct chaos_tally *tally)
+int64_t chaos_samples_max(const struct chaos_samples *samples)
 {
 	int64_t max = 0;
 
-	for (size_t i = 0; i < tally->recovery_count; i++)
-		if (tally->recoveries[i] > max)
-			max = tally->recoveries[i];
+	for (size_t i = 0; i < samples->count; i++)
+		if (samples->values[i] > max)
+			max = samples->values[i];
 	return max;
 }
 

@@ -55,6 +55,12 @@ struct chaos_fault_entry {
 	char *evidence;
 };
 
+struct chaos_samples {
+	int64_t *values;
+	size_t count;
+	size_t room;
+};
+
 struct chaos_tally {
 	uint64_t seed;
 	int64_t rounds; /* done */
@@ -72,9 +78,8 @@ struct chaos_tally {
 	struct chaos_fault_entry *entries;
 	size_t entry_count;
 	size_t entry_room;
-	int64_t *recoveries; /* microseconds from the start of the program to READY */
-	size_t recovery_count;
-	size_t recovery_room;
+	struct chaos_samples recoveries; /* microseconds from the start of the program to READY */
+	struct chaos_samples in_flight;  /* runs that waited or ran, at each kill */
 	int64_t state_checks; /* by amlagentd --check-state; 0: this amlagentd has none */
 };
 
@@ -84,10 +89,10 @@ void chaos_tally_fault(struct chaos_tally *tally, enum chaos_fault fault, const 
 	const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 bool chaos_tally_is_clean(const struct chaos_tally *tally);
 bool chaos_tally_is_full(const struct chaos_tally *tally);
-void chaos_tally_recovery(struct chaos_tally *tally, int64_t us);
-/* Microseconds, 0 when there was none. */
-int64_t chaos_tally_median_recovery(const struct chaos_tally *tally);
-int64_t chaos_tally_max_recovery(const struct chaos_tally *tally);
+void chaos_samples_add(struct chaos_samples *samples, int64_t value);
+/* 0 when there was none. */
+int64_t chaos_samples_median(const struct chaos_samples *samples);
+int64_t chaos_samples_max(const struct chaos_samples *samples);
 int64_t chaos_tally_kills(const struct chaos_tally *tally);
 /* "daemon", "in mid-submit", ...; and as keys of JSON. */
 const char *chaos_kill_name(enum chaos_kill kill);

@@ -2,6 +2,7 @@
 """The HTTP API over the raw socket, well treated and badly."""
 
 import contextlib
+import http.client
 import json
 import os
 import socket
@@ -520,11 +521,32 @@ def test_a_log_can_be_read_from_an_offset(shared, done):
         for offset in (0, 1, 35, len(LOG) - 1, len(LOG)):
             answer = shared.api("GET", f"{path}?{follow}offset={offset}")
             assert (answer.status, answer.body) == (200, LOG[offset:]), (follow, offset, answer)
-    answer = shared.api("GET", f"{path}?offset={len(LOG) + 100}")
-    assert answer.status == 416 or (answer.status, answer.body) == (200, b""), answer
+        answer = shared.api("GET", f"{path}?{follow}offset={len(LOG) + 1}")
+        assert (answer.status, answer.error["code"], answer.error["target"]) == (416, "RangeNotSatisfiable", "offset"), answer
     for offset in ("-1", "x", "", "99999999999999999999999"):
         bad(shared.api("GET", f"{path}?offset={offset}"), 400, "BadRequest")
     bad(shared.api("GET", f"{path}?follow=maybe"), 400, "BadRequest")
+
+
+def test_the_stream_of_a_log_that_is_truncated_is_cut_and_its_offset_refused(shared):
+    gate = Gate(shared.root, "truncate.gate")
+    text = f"import os\nprint('x' * 99, flush=True)\n{gate.code}\nos.truncate('user_logs/std_log.txt', 0)\nprint('new', flush=True)"
+    end = Gate(shared.root, "truncate-end.gate")
+    run = shared.submit({"gate.py": GATE_MODULE, "main.py": f"{text}\n{end.code}"})
+    path = f"/v1/runs/{run}/logs/user_logs/std_log.txt?follow=1&offset="
+    connection = shared.connect()
+    connection.request("GET", path + "0")
+    response = connection.getresponse()
+    assert response.read(100) == b"x" * 99 + b"\n"
+    gate.open()
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        response.read()
+    connection.close()
+    bad(shared.api("GET", path + "100"), 416, "RangeNotSatisfiable", "offset")
+    end.open()
+    answer = shared.api("GET", path + "0")
+    assert (answer.status, answer.body) == (200, b"new\n"), answer
+    assert shared.ended(run)["status"] == "Completed"
 
 
 def test_a_log_that_is_not_there(shared, done):

@@ -400,6 +400,21 @@ def test_every_change_is_in_the_audit_once(lab):
     assert lab.terminate() in (0, -signal.SIGTERM)
 
 
+def test_the_reason_of_a_drain_is_in_the_audit(lab):
+    reasons = ["new cards at noon", 'a "new"\nkernel audit: action=x', None, ""]
+    for reason in reasons:
+        assert lab.api("POST", "/v1/drain", {"reason": reason}).status == 200
+    assert lab.api("POST", "/v1/resume").status == 200
+    assert lab.api("POST", "/v1/drain", {"reason": 1}).status == 400
+    lines = [line for line in lab.log.read_text().splitlines() if "action=drain" in line]
+    assert [line.partition(" result=")[2] for line in lines[:4]] == [
+        'ok reason="new cards at noon"', r'ok reason="a \"new\"\nkernel audit: action=x"', "ok", "ok",
+    ], lines  # fmt: skip
+    assert " result=error reason=" in lines[4], lines
+    resumed = next(line for line in lab.log.read_text().splitlines() if "action=resume" in line)
+    assert resumed.endswith(" result=ok"), resumed
+
+
 def test_every_run_that_ended_says_nothing_of_the_queue(shared):
     run = shared.finish("pass", **QUICK)
     assert run["status"] in ENDED

@@ -125,6 +125,51 @@ def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command)
     assert daemon.record(run)["exit_code"] == 4
 
 
+TRUNCATES = """
+import os
+for i in range(1000): print('old', i)
+WAIT0
+os.truncate('user_logs/std_log.txt', 0)
+for i in range(6): print('new', i)
+WAIT1
+print('last')
+"""
+
+
+@pytest.mark.parametrize("seen_by", ["the daemon", "the next daemon", "nobody before its end"])
+@pytest.mark.parametrize("command", ["run", "logs"])
+def test_followers_of_a_log_that_is_truncated_begin_anew_and_say_so(daemon, command, seen_by):
+    """As `tail -F` does it: what was there has been seen, what is there follows, whole."""
+    doors = [Gate(daemon.root, f"truncate{i}") for i in range(2)]
+    text = TRUNCATES.replace("WAIT0", doors[0].code).replace("WAIT1", doors[1].code)
+    source = daemon.source({"gate.py": GATE_MODULE, "main.py": text})
+    if command == "run":
+        process = daemon.popen("--no-autostart", "run", "main.py", cwd=source)
+    else:
+        run = daemon.submit(source_directory=str(source), script="main.py")
+        process = daemon.popen("--no-autostart", "logs", "-f", run)
+    assert [process.stdout.readline() for _ in range(1000)] == [b"old %d\n" % i for i in range(1000)]
+    run = daemon.api("GET", "/v1/runs").json[0]["run_id"]
+    log = daemon.work(run) / "user_logs/std_log.txt"
+    if seen_by != "the daemon":
+        daemon.kill()
+    doors[0].open()
+    wait_for(lambda: log.read_bytes().endswith(b"new 5\n"), "it prints on")
+    if seen_by == "nobody before its end":
+        doors[1].open()
+        wait_for(lambda: (daemon.state / "runs" / run / "exit").exists(), "it has ended")
+    if seen_by != "the daemon":
+        daemon.start()
+    rest = [b"new %d\n" % i for i in range(6)]
+    assert [process.stdout.readline() for _ in range(6)] == rest, "before its end"
+    doors[1].open()
+    assert process.stdout.readline() == b"last\n"
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, b""), err
+    assert err.count(b"amlctl: the log was truncated; ") == 1, err
+    assert daemon.std_log(run) == b"".join(rest) + b"last\n"
+
+
 def test_a_follower_puts_no_other_daemon_in_the_place_of_the_one_that_died(daemon):
     """It was talked to by its socket ($AMLAGENT_SOCKET) and has a state folder of its own: one with the user's state
     folder in its place knows nothing of the run, and keeps the right one from coming back."""

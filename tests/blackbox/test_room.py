@@ -244,6 +244,72 @@ def test_a_run_that_waits_for_room_can_be_canceled_and_outlives_the_daemon(make_
     assert daemon.record(runs[0])["status"] == "Canceled"
 
 
+STUBBORN = (
+    "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('up', flush=True)\n"
+    "end = time.monotonic() + 60\nwhile time.monotonic() < end: time.sleep(0.05)\n"
+)
+
+
+def stubborn(daemon):
+    """A running run that takes SIGTERM for nothing."""
+    run = daemon.submit(STUBBORN)
+    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    return run
+
+
+@needs_root
+def test_a_cancel_on_a_full_disk_stops_the_run(make_small):
+    daemon = make_small(size="8m", config={"max_running_runs": 1})
+    run, _ = blocked(daemon)
+    daemon.fill()
+    for _ in range(2):
+        result = daemon.amlctl("cancel", run)
+        assert result.returncode == 0, result
+    below = daemon.state / "runs" / run
+    wait_for(lambda: not harness.processes_below(below / "work"), "nothing of it goes on")
+    serves(daemon)
+    daemon.make_room()
+    record = daemon.ended(run, timeout=45)
+    assert (record["status"], record["error"]["code"]) == ("Canceled", "CanceledByUser"), record
+    assert f"canceled by {record['submitted_by']}" in record["error"]["message"], record
+
+
+@needs_root
+def test_a_cancel_that_was_accepted_on_a_full_disk_stays(make_small):
+    daemon = make_small(size="8m", config={"max_running_runs": 1, "stop_grace_seconds": 20})
+    run = stubborn(daemon)
+    daemon.fill()
+    assert daemon.api("POST", f"/v1/runs/{run}/cancel").status == 202
+    assert daemon.record(run)["status"] == "CancelRequested"
+    daemon.kill()
+    daemon.make_room()
+    daemon.start()
+    assert wait_for(lambda: daemon.record(run)["status"] != "Running", "it is known to be asked to stop", timeout=5)
+    assert daemon.record(run)["status"] == "CancelRequested"
+    record = daemon.ended(run, timeout=45)
+    assert (record["status"], record["error"]["code"]) == ("Canceled", "CanceledByUser"), record
+
+
+@needs_root
+def test_a_cancel_that_cannot_be_kept_is_refused_and_the_run_is_as_it_was(make_small):
+    """As of a run that an older build started: nothing was set aside for its stop."""
+    daemon = make_small(size="8m", config={"max_running_runs": 1})
+    run, gate = blocked(daemon)
+    (daemon.state / "runs" / run / "stop.spare").unlink(missing_ok=True)
+    daemon.fill()
+    answer = daemon.api("POST", f"/v1/runs/{run}/cancel")
+    assert (answer.status, answer.error["code"]) == (507, "InsufficientStorage"), answer
+    assert NO_SPACE in answer.error["message"] and "goes on" in answer.error["message"], answer
+    assert NO_SPACE in one_line_error(daemon.amlctl("cancel", run))
+    assert daemon.record(run)["status"] == "Running"
+    daemon.kill()
+    daemon.make_room()
+    daemon.start()
+    assert daemon.record(run)["status"] == "Running"
+    gate.open()
+    assert daemon.ended(run)["status"] == "Completed"
+
+
 FILLER = """
 import os, sys
 COUNT = {count!r}

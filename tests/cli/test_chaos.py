@@ -8,6 +8,7 @@ then something that they must not.
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,6 +131,7 @@ def test_a_healthy_daemon_loses_nothing(place):
     assert result["faults"] == [] and set(result["counts"]) == set(FAULTS)
     assert not any(result["counts"].values())
     assert result["kills"]["total"] == 25 == sum(result["kills"][kind] for kind in KILLS)
+    assert 0 < result["runs_in_flight"]["median"] <= result["runs_in_flight"]["max"] <= result["runs"]["acknowledged"]
     runs = result["runs"]
     ended = sum(sum(count for key, count in row.items() if key != "run") for row in result["verdicts"])
     assert runs["acknowledged"] > 0 and ended == runs["acknowledged"] + runs["unanswered_accepted"]
@@ -145,6 +147,7 @@ def test_people_get_a_table_and_the_seed(place):
     assert (status, err) == (0, ""), (out, err)
     lines = out.splitlines()
     assert lines[0].startswith("kills tried 3 (daemon ")
+    assert re.fullmatch(r"runs in flight when a kill struck \(waiting or running\) median \d+, max [1-9]\d*", lines[1]), out
     assert "lost 0 · wrong 0 · started twice 0 · left-over processes 0" in out
     assert "seed 12" in out and "recovery median" in out
     assert any(line.startswith("RUN ") and "SUPERVISOR KILLED" in line for line in lines)

@@ -184,6 +184,138 @@ static void a_stop_that_failed_is_tried_again(void **state)
 	answer_release(&answer);
 }
 
+/* Neither its supervisor nor history can be told: what is refused leaves no trace. */
+static void a_cancel_that_nothing_holds_is_refused_and_changes_nothing(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	struct answer refused = { 0 }, accepted = { 0 };
+	struct run_record record;
+
+	(void)state;
+	until_running(&f, run_id);
+	fake_executor_fail(f.fake, 0, -ENOSPC);
+	disk_is(DISK_FULL);
+	cancel(&f, run_id, &refused);
+	assert_state(&f, run_id, RUN_RUNNING); /* nor before it is refused */
+	until(&f, refused.count);
+	assert_false(refused.has_record);
+	assert_int_equal(refused.err.code, -ENOSPC);
+	assert_non_null(strstr(refused.err.message, "is not canceled"));
+	assert_state(&f, run_id, RUN_RUNNING);
+	record = record_of(&f, run_id);
+	assert_null(record.canceled_by);
+	run_record_release(&record);
+	disk_is(DISK_FINE);
+	fake_executor_fail(f.fake, 0, 0);
+	turn_for(&f, 1200000); /* longer than until a retry */
+	assert_int_equal(fake_executor_stops(f.fake, run_id), 0);
+	cancel(&f, run_id, &accepted);
+	until(&f, accepted.count);
+	assert_int_equal(accepted.record.state, RUN_CANCEL_REQUESTED);
+	end_run(&f, run_id, 0);
+	until_over(&f, run_id);
+	answer_release(&refused);
+	answer_release(&accepted);
+}
+
+/* Its supervisor knows: history learns of it when it has room. */
+static void a_cancel_that_history_has_no_room_for_is_written_later(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	struct answer answer = { 0 };
+
+	(void)state;
+	until_running(&f, run_id);
+	disk_is(DISK_FULL);
+	cancel(&f, run_id, &answer);
+	until(&f, answer.count);
+	assert_int_equal(answer.record.state, RUN_CANCEL_REQUESTED);
+	turn_for(&f, 100000);
+	assert_true(stored_state_of(&f, run_id) != RUN_CANCEL_REQUESTED);
+	disk_is(DISK_FINE);
+	until(&f, stored_state_of(&f, run_id) == RUN_CANCEL_REQUESTED);
+	assert_int_equal(fake_executor_stops(f.fake, run_id), 1);
+	end_run(&f, run_id, 0);
+	until_over(&f, run_id);
+	answer_release(&answer);
+}
+
+static void a_second_cancel_cannot_be_refused(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	struct answer answers[2] = { 0 };
+
+	(void)state;
+	until_running(&f, run_id);
+	cancel(&f, run_id, &answers[0]);
+	until(&f, answers[0].count);
+	fake_executor_fail(f.fake, 0, -ENOSPC);
+	disk_is(DISK_FULL);
+	cancel(&f, run_id, &answers[1]);
+	until(&f, answers[1].count);
+	assert_int_equal(answers[1].record.state, RUN_CANCEL_REQUESTED);
+	disk_is(DISK_FINE);
+	end_run(&f, run_id, 0);
+	until_over(&f, run_id);
+	for (int i = 0; i < 2; i++)
+		answer_release(&answers[i]);
+}
+
+/* While history is told, its command starts, or it ends, or its supervisor cannot begin. */
+static void a_run_that_goes_on_while_its_cancel_is_written(void **state)
+{
+	enum { STARTS, ENDS, DOES_NOT_BEGIN, WAYS };
+
+	(void)state;
+	for (int way = 0; way < WAYS; way++) {
+		_cleanup_(freep) char *run_id = submit(&f, NULL);
+		struct answer answer = { 0 };
+
+		until_held(&f, run_id);
+		fake_executor_fail(f.fake, 0, -EMFILE);
+		cancel(&f, run_id, &answer);
+		assert_state(&f, run_id, RUN_STARTING);
+		if (way == STARTS)
+			fake_executor_started(f.fake, run_id, clock_utc());
+		else if (way == ENDS)
+			end_run(&f, run_id, 0);
+		else
+			fake_executor_not_started(f.fake, run_id, -EMFILE);
+		until(&f, answer.count);
+		if (way == STARTS)
+			assert_int_equal(answer.record.state, RUN_CANCEL_REQUESTED);
+		fake_executor_fail(f.fake, 0, 0);
+		if (way == STARTS) {
+			until(&f, fake_executor_stops(f.fake, run_id));
+			end_run(&f, run_id, 0);
+		}
+		until_over(&f, run_id);
+		assert_int_equal(stored_state_of(&f, run_id),
+			way == DOES_NOT_BEGIN ? RUN_CANCELED : RUN_COMPLETED);
+		answer_release(&answer);
+	}
+}
+
+/* The daemon that accepted it died before history had room: the run's folder tells. */
+static void a_cancel_in_the_folder_holds_for_the_next_daemon(void **state)
+{
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	_cleanup_(freep) char *stop = NULL;
+
+	(void)state;
+	until_running(&f, run_id);
+	stop = mem_printf("%s/runs/%s/" RUN_DIR_STOP, f.state, run_id);
+	assert_int_equal(file_replace(AT_FDCWD, stop, "", 0, 0600, FILE_NO_SYNC), 0);
+	fixture_close(&f);
+	fixture_start(&f);
+	fake_executor_will_find(f.fake, run_id, EXECUTOR_LIVES);
+	assert_true(run_manager_recover(f.manager, NULL) >= 0);
+	fake_executor_started(f.fake, run_id, clock_utc());
+	assert_state(&f, run_id, RUN_CANCEL_REQUESTED);
+	end_run(&f, run_id, 0);
+	until_over(&f, run_id);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -194,6 +326,11 @@ int main(void)
 		TEST(a_canceled_run_can_be_canceled_again),
 		TEST(a_cancel_does_not_claim_a_run_that_failed_meanwhile),
 		TEST(a_stop_that_failed_is_tried_again),
+		TEST(a_cancel_that_nothing_holds_is_refused_and_changes_nothing),
+		TEST(a_cancel_that_history_has_no_room_for_is_written_later),
+		TEST(a_second_cancel_cannot_be_refused),
+		TEST(a_run_that_goes_on_while_its_cancel_is_written),
+		TEST(a_cancel_in_the_folder_holds_for_the_next_daemon),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
