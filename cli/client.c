@@ -13,10 +13,14 @@
 #include "common/strbuf.h"
 
 #define BUFFER_SIZE (256u * 1024)
+#define RETRY_US (CLIENT_RETRY_SECONDS * USEC_PER_SEC)
+#define QUIET_US USEC_PER_SEC /* a restart that is over by then is not worth a word */
 
 void client_init(struct client *client, struct endpoint *endpoint)
 {
-	*client = (struct client){ .endpoint = endpoint, .fd = -EBADF };
+	*client = (struct client){
+		.endpoint = endpoint, .fd = -EBADF, .patience_ms = CLIENT_PATIENCE_SECONDS * 1000
+	};
 	http_message_init(&client->message);
 }
 
@@ -41,15 +45,35 @@ static int cut(struct client *client, struct error *err)
 		"the connection to amlagentd broke (was it restarted?); try again");
 }
 
+/* Until there is something to read, or room for what is to be sent. */
+static int await(struct client *client, short events, struct error *err)
+{
+	struct endpoint *endpoint = client->endpoint;
+	int r = silence_await(
+		&endpoint->silence, endpoint->answered, client->fd, events, client->patience_ms);
+
+	if (r == -EINTR)
+		return error_set(err, r, NULL, "interrupted");
+	if (r != -ETIMEDOUT)
+		return r < 0 ? cut(client, err) : 0;
+	disconnect(client);
+	return error_set(err, r, NULL,
+		"amlagentd at %s has not answered within %d s: it is stopped, hangs, or has too much to "
+		"do; try again later",
+		endpoint->answered, (int)(client->patience_ms / 1000));
+}
+
 static int send_all(struct client *client, const struct strbuf *text, struct error *err)
 {
 	for (size_t at = 0; at < text->size;) {
-		ssize_t n = send(client->fd, text->data + at, text->size - at, MSG_NOSIGNAL);
+		int r = await(client, POLLOUT, err);
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR && !interrupt_caught())
+		if (r < 0)
+			return r;
+		n = send(client->fd, text->data + at, text->size - at, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n < 0 && errno == EINTR)
-			return error_set(err, -EINTR, NULL, "interrupted");
 		/* It may have answered early (413) before it closed: the answer says more. */
 		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
 			return 0;
@@ -94,17 +118,21 @@ int client_send(struct client *client, const char *method, const char *target, c
 static ssize_t receive(struct client *client, struct error *err)
 {
 	for (;;) {
-		ssize_t n = recv(client->fd, client->buffer, BUFFER_SIZE, 0);
+		int r = await(client, POLLIN, err);
+		ssize_t n;
 
-		if (n >= 0) {
-			client->start = 0;
-			client->end = (size_t)n;
-			return n;
-		}
-		if (errno != EINTR)
+		if (r < 0)
+			return r;
+		n = recv(client->fd, client->buffer, BUFFER_SIZE, MSG_DONTWAIT);
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+			continue;
+		if (n < 0)
 			return cut(client, err);
-		if (interrupt_caught())
-			return error_set(err, -EINTR, NULL, "interrupted");
+		if (n > 0)
+			silence_end(&client->endpoint->silence);
+		client->start = 0;
+		client->end = (size_t)n;
+		return n;
 	}
 }
 
@@ -224,8 +252,11 @@ int client_reconnect(struct client *client, struct error *err)
 	int64_t now = clock_boot();
 
 	disconnect(client);
+	/* One that was mended and held has worked, also when it had nothing to carry. */
+	if (client->retry_until && now - client->connected_us > RETRY_US)
+		client_worked(client);
 	if (!client->retry_until)
-		client->retry_until = now + CLIENT_RETRY_SECONDS * USEC_PER_SEC;
+		client->retry_until = now + RETRY_US;
 	while (now < client->retry_until) {
 		unsigned ms = 25u << (client->retries < 5 ? client->retries : 5);
 		struct timespec pause = { 0, (long)ms * 1000000 };
@@ -234,22 +265,38 @@ int client_reconnect(struct client *client, struct error *err)
 		if (client->retries++ && nanosleep(&pause, NULL) < 0 && interrupt_caught())
 			return error_set(err, -EINTR, NULL, "interrupted");
 		client->fd = endpoint_connect(client->endpoint, err);
-		if (client->fd >= 0)
-			return 0;
 		now = clock_boot();
+		if (client->fd >= 0) {
+			client->connected_us = now;
+			return 0;
+		}
+		if (now - (client->retry_until - RETRY_US) > QUIET_US)
+			silence_tell(&client->endpoint->silence, client->endpoint->answered);
 	}
 	return error_set(err, -ECONNRESET, NULL, "amlagentd has not come back within %d s",
 		CLIENT_RETRY_SECONDS);
 }
 
+static bool is_reading(const char *method)
+{
+	return !strcmp(method, "GET");
+}
+
 static int call_once(struct client *client, const char *method, const char *target,
 	const char *body, struct strbuf *ret, struct error *err)
 {
-	int r = client_send(client, method, target, body, err);
+	int64_t patience_ms = client->patience_ms;
+	int r;
 
+	if (!is_reading(method))
+		client->patience_ms = 0;
+	r = client_send(client, method, target, body, err);
 	if (r >= 0)
 		r = client_head(client, err);
-	return r < 0 ? r : read_whole(client, ret, err);
+	if (r >= 0)
+		r = read_whole(client, ret, err);
+	client->patience_ms = patience_ms;
+	return r;
 }
 
 int client_call(struct client *client, const char *method, const char *target,
@@ -259,7 +306,7 @@ int client_call(struct client *client, const char *method, const char *target,
 	_cleanup_(freep) char *text = body ? json_print(body) : NULL;
 	int r = call_once(client, method, target, text, &answer, err);
 
-	while (r == -ECONNRESET && !strcmp(method, "GET")) {
+	while (r == -ECONNRESET && is_reading(method) && !client->once) {
 		strbuf_clear(&answer);
 		r = client_reconnect(client, err);
 		if (r < 0)

@@ -10,9 +10,13 @@
  *	client_send(), client_head(), client_body() until it returns 0: an answer in pieces. A cut
  *is -ECONNRESET here; the caller knows where to go on, and client_reconnect() waits for the daemon.
  *
+ * Whoever waits for a daemon that does not answer is told so (silence.h). A read is given up after
+ * CLIENT_PATIENCE_SECONDS; what changes something may take its time, and so may what waits for a run:
+ * its caller sets patience_ms to 0.
+ *
  * Errors: a negative errno with err set. -EREMOTEIO: the daemon answered with an error, its message
- * is err's and client->message.status says which. -ECONNRESET: the connection broke. -EINTR: a
- * signal that is caught (interrupt.h) came.
+ * is err's and client->message.status says which. -ECONNRESET: the connection broke. -ETIMEDOUT: the
+ * answer did not come. -EINTR: a signal that is caught (interrupt.h) came.
  */
 #pragma once
 
@@ -25,6 +29,7 @@
 #include "common/json.h"
 
 #define CLIENT_RETRY_SECONDS 30
+#define CLIENT_PATIENCE_SECONDS 45   /* longer than the daemon waits for a user's files */
 #define CLIENT_BODY_MAX (256u << 20) /* of an answer that is kept whole */
 
 struct client {
@@ -34,7 +39,10 @@ struct client {
 	char *buffer;
 	size_t start; /* what of buffer is read, but not yet parsed */
 	size_t end;
-	int64_t retry_until; /* clock_boot(); 0: the connection works */
+	int64_t patience_ms;  /* so long an answer may not come, or not go on; 0: for ever */
+	bool once;            /* client_call() sends nothing again */
+	int64_t retry_until;  /* clock_boot(); 0: the connection works */
+	int64_t connected_us; /* the same: when it was mended */
 	unsigned retries;
 };
 

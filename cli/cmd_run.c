@@ -75,16 +75,18 @@ static int write_log(void *data, const char *bytes, size_t size, struct error *e
 }
 
 /* Nothing has come yet: say what the run is waiting for. */
-static void tell_why(void *data)
+static bool tell_why(void *data)
 {
 	struct streamed *streamed = data;
 	_cleanup_(json_freep) struct json *record = NULL;
 	_cleanup_(freep) char *target = run_target(streamed->id, "%s", "");
+	struct error none = ERROR_INIT;
 
 	if (waiting_is_told(&streamed->waiting))
-		return;
-	if (client_get(&streamed->other, target, &record, NULL) >= 0)
+		return false;
+	if (client_get(&streamed->other, target, &record, &none) >= 0)
 		waiting_tell(&streamed->waiting, record);
+	return true;
 }
 
 static int stream(struct cli *cli, const char *id)
@@ -102,6 +104,7 @@ static int stream(struct cli *cli, const char *id)
 	int r;
 
 	client_init(&streamed.other, &cli->endpoint);
+	streamed.other.once = true; /* the log's connection mends itself */
 	r = log_stream_run(&log, &cli->err);
 	client_release(&streamed.other);
 	say_status(NULL);

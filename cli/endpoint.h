@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "cli/silence.h"
 #include "common/error.h"
 
 #define ENDPOINT_WAIT_SECONDS 10 /* for a system service that is restarting */
@@ -31,6 +32,7 @@ struct endpoint {
 	bool no_autostart;
 	char *answered; /* the socket that answered, NULL before */
 	uid_t uid;      /* whose daemon it is */
+	struct silence silence;
 };
 
 void endpoint_release(struct endpoint *endpoint);

@@ -9,12 +9,13 @@
 /* While nothing has come yet somebody may want to say why. */
 static void await_first_byte(struct log_stream *stream)
 {
+	bool more = stream->idle != NULL;
 	int r = 0;
 
-	while (stream->idle && !stream->started && (r == 0 || r == -EINTR)) {
+	while (more && !stream->started && (r == 0 || r == -EINTR)) {
 		r = client_poll(stream->client, 1000);
 		if (r == 0)
-			stream->idle(stream->data);
+			more = stream->idle(stream->data);
 	}
 }
 
@@ -52,7 +53,7 @@ static bool was_truncated(const struct log_stream *stream, int r)
 	return r == -EREMOTEIO && stream->client->message.status == 416 && stream->offset > 0;
 }
 
-int log_stream_run(struct log_stream *stream, struct error *err)
+static int stream_to_end(struct log_stream *stream, struct error *err)
 {
 	int r = stream_once(stream, err);
 
@@ -68,5 +69,17 @@ int log_stream_run(struct log_stream *stream, struct error *err)
 		}
 		r = stream_once(stream, err);
 	}
+	return r;
+}
+
+int log_stream_run(struct log_stream *stream, struct error *err)
+{
+	int64_t patience_ms = stream->client->patience_ms;
+	int r;
+
+	if (stream->follow)
+		stream->client->patience_ms = 0;
+	r = stream_to_end(stream, err);
+	stream->client->patience_ms = patience_ms;
 	return r;
 }

@@ -20,7 +20,8 @@ struct log_stream {
 	bool follow; /* until the run has ended */
 	int64_t offset;
 	int (*sink)(void *data, const char *bytes, size_t size, struct error *err);
-	void (*idle)(void *data); /* once a second until the first byte has come; may be NULL */
+	/* Once a second until the first byte has come, or it is false; may be NULL. */
+	bool (*idle)(void *data);
 	void *data;
 	bool started; /* a byte has come */
 };

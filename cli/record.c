@@ -221,7 +221,7 @@ void print_records(const struct json *records)
 	print_json(json_size(records) == 1 ? json_first(records) : records);
 }
 
-int record_await(struct client *client, const char *run, struct json **ret, struct error *err)
+static int await_end(struct client *client, const char *run, struct json **ret, struct error *err)
 {
 	struct waiting waiting = { 0 };
 
@@ -239,4 +239,15 @@ int record_await(struct client *client, const char *run, struct json **ret, stru
 			return 0;
 		}
 	}
+}
+
+int record_await(struct client *client, const char *run, struct json **ret, struct error *err)
+{
+	int64_t patience_ms = client->patience_ms;
+	int r;
+
+	client->patience_ms = 0;
+	r = await_end(client, run, ret, err);
+	client->patience_ms = patience_ms;
+	return r;
 }

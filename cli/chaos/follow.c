@@ -37,7 +37,9 @@ static int take(void *data, const char *bytes, size_t size, struct error *err)
 
 static void follow(const char *socket, const char *run_id, struct follower_report *report)
 {
-	struct endpoint endpoint = { .socket = socket, .no_autostart = true };
+	struct endpoint endpoint = {
+		.socket = socket, .no_autostart = true, .silence.quiet = true
+	};
 	struct error err = ERROR_INIT;
 	struct client client;
 	struct seen seen = { 0 };

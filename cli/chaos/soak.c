@@ -4,7 +4,6 @@
 
 #include <signal.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "cli/chaos/check.h"
 #include "cli/chaos/draw.h"
@@ -91,21 +90,18 @@ static int read_body(struct client *client, struct strbuf *ret, struct error *er
 int soak_ask(struct soak *soak, const char *method, const char *target, struct strbuf *ret,
 	struct error *err)
 {
-	static const struct timeval patience = { .tv_sec = CHAOS_STUCK_SECONDS };
 	struct client *client = &soak->client;
 	struct error why = ERROR_INIT;
 	int r = client_send(client, method, target, NULL, &why);
 
-	if (r >= 0) {
-		/* Past this the answer counts as cut off. */
-		setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	if (r >= 0)
 		r = client_head(client, &why);
-	}
 	if (r == -EREMOTEIO)
 		return client->message.status;
 	if (r >= 0)
 		r = read_body(client, ret, &why);
-	if (r == -ENOENT || r == -ECONNREFUSED) /* it has died before it could be asked */
+	/* It has died before it could be asked, or it hangs. */
+	if (r == -ENOENT || r == -ECONNREFUSED || r == -ETIMEDOUT)
 		r = -ECONNRESET;
 	return r < 0 ? error_set(err, r, NULL, "%s: %s", target, why.message)
 		     : client->message.status;
@@ -308,8 +304,11 @@ static int open_soak(struct soak *soak, struct error *err)
 	int64_t us;
 	int r = chaos_place_next_state(soak->place, err);
 
-	soak->endpoint = (struct endpoint){ .socket = soak->place->socket, .no_autostart = true };
+	soak->endpoint = (struct endpoint){
+		.socket = soak->place->socket, .no_autostart = true, .silence.quiet = true
+	};
 	client_init(&soak->client, &soak->endpoint);
+	soak->client.patience_ms = CHAOS_STUCK_SECONDS * 1000;
 	load_init(soak);
 	soak->progress_us = clock_boot();
 	if (r >= 0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """amlctl on the wire: what it sends, and what it makes of answers that are late, cut or wrong."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -12,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -261,6 +263,167 @@ def test_a_daemon_that_is_away_for_a_moment_is_waited_for(daemon):
     daemon.listen()
     out, err = process.communicate(timeout=LIMIT)
     assert (process.returncode, out) == (0, b"first second"), err
+
+
+# a daemon that is silent
+
+def start(daemon, *args):
+    return subprocess.Popen(command(daemon, "--no-autostart", *args), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            env=environment())
+
+
+def next_line(process):
+    """Of stderr, past those that say which run it is."""
+    while (line := process.stderr.readline().decode()).startswith("amlctl: run "):
+        pass
+    return line
+
+
+def silence_of(daemon):
+    return f"amlctl: amlagentd does not answer at {daemon.path}; waiting for it\n"
+
+
+def refuse_all(daemon):
+    """All connections break, as if it had been killed."""
+    daemon.close()
+    for request in daemon.requests:
+        with contextlib.suppress(OSError):
+            request.connection.cut()
+
+
+@pytest.mark.parametrize("args", [("logs", "-f", RUN), ("wait", RUN), ("run", "a.py"), ("show", RUN)])
+def test_one_who_waits_for_a_daemon_that_is_gone_is_told_and_goes_on(daemon, args):
+    def handle(request):
+        if gone.is_set():
+            answer(request)
+        elif "/logs/" in request.target:
+            request.connection.chunked(b"first ", end=False)
+            asked.set()
+        elif "wait=" in request.target or args[0] == "show":
+            asked.set()
+        else:
+            request.connection.json(record(status="Running"), 201 if request.method == "POST" else 200)
+
+    def answer(request):
+        if "/logs/" in request.target:
+            assert log_offset(request) == 6
+            request.connection.chunked(b"second")
+        else:
+            request.connection.json(record())
+
+    asked, gone = threading.Event(), threading.Event()
+    daemon.handle = handle
+    process = start(daemon, *args)
+    assert asked.wait(LIMIT)
+    if args[0] in ("logs", "run"):
+        assert process.stdout.read(6) == b"first "
+    gone.set()
+    refuse_all(daemon)
+    assert next_line(process) == silence_of(daemon)
+    daemon.listen()
+    assert next_line(process) == "amlctl: amlagentd answers again\n"
+    out, err = process.communicate(timeout=LIMIT)
+    assert (process.returncode, err) == (0, b""), err
+    assert out == {"logs": b"second", "run": b"second", "wait": f"{RUN} Completed\n".encode()}.get(args[0], out)
+    assert b"amlagentd" not in out
+
+
+@pytest.mark.parametrize("args", [("status",), ("logs", "-f", RUN), ("wait", RUN), ("run", "a.py"), ("cancel", RUN)])
+def test_one_who_waits_for_a_daemon_that_hangs_is_told(daemon, args):
+    """Not even /healthz is answered: as when it is stopped."""
+    def handle(request):
+        if args[0] in ("logs", "wait") and request.target == f"/v1/runs/{RUN}":
+            request.connection.json(record(status="Running"))
+        else:
+            goes_on.wait(LIMIT)
+            with contextlib.suppress(OSError):
+                if "/logs/" in request.target:
+                    request.connection.bytes(b"log")
+                else:
+                    request.connection.json(record())
+
+    goes_on = threading.Event()
+    daemon.handle = handle
+    process = start(daemon, *args)
+    assert next_line(process) == silence_of(daemon)
+    goes_on.set()
+    assert next_line(process) == "amlctl: amlagentd answers again\n"
+    process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("args", [("show", RUN), ("wait", RUN), ("run", "a.py"), ("cancel", RUN)])
+def test_a_long_answer_is_no_silence(daemon, args):
+    """It is asked whether it lives, and does; nobody is bothered."""
+    def handle(request):
+        if request.target == "/healthz":
+            request.connection.json({"status": "ok"})
+            lives.set()
+            return
+        if not request.target.startswith("/v1/runs/" + RUN) or "wait=" in request.target or args[0] in ("show", "cancel"):
+            assert lives.wait(LIMIT)
+        if "/logs/" in request.target:
+            request.connection.bytes(b"")
+        else:
+            ended = args[0] in ("show", "cancel") or "wait=" in request.target
+            request.connection.json(record(status="Completed" if ended else "Running"))
+
+    lives = threading.Event()
+    daemon.handle = handle
+    done = amlctl(daemon, *args)
+    assert done.returncode == 0 and lives.is_set(), done
+    assert b"amlagentd" not in done.stderr, done
+
+
+def test_a_reading_command_gives_a_silent_daemon_up(daemon):
+    never = threading.Event()
+    daemon.handle = lambda request: never.wait(2 * LIMIT)
+    done = amlctl(daemon, "--no-autostart", "list", timeout=2 * LIMIT)
+    never.set()
+    assert (done.returncode, done.stdout) == (125, b""), done
+    assert done.stderr.decode().startswith(silence_of(daemon)), done
+    assert f"amlagentd at {daemon.path} has not answered within 45 s".encode() in done.stderr.splitlines()[1], done
+
+
+def test_a_daemon_that_dies_while_the_wait_is_explained_ends_nothing(daemon):
+    """The connection that asks what a run waits for breaks first: the log's goes on by itself."""
+    def handle(request):
+        if request.method == "POST":
+            request.connection.json(record(status="Queued"), 201)
+        elif "/logs/" in request.target:
+            if asked.is_set():
+                request.connection.bytes(b"log")
+        elif "wait=" in request.target:
+            request.connection.json(record())
+        else:
+            asked.set()
+            request.connection.cut()
+            daemon.requests[1].connection.cut()
+
+    asked = threading.Event()
+    daemon.handle = handle
+    done = amlctl(daemon, "--no-autostart", "run", "a.py")
+    assert (done.returncode, done.stdout) == (0, b"log"), done
+
+
+def test_a_mended_connection_that_carried_nothing_is_mended_again(daemon):
+    """A quiet run's log: two restarts of the daemon, further apart than one is waited for, and no byte between."""
+    def handle(request):
+        if "/logs/" not in request.target:
+            request.connection.json(record(status="Running"))
+            return
+        streams.append(request.connection)
+        if len(streams) == 3:
+            request.connection.bytes(b"end")
+            return
+        request.connection.head(200, "Transfer-Encoding: chunked")
+        time.sleep(31 if len(streams) == 2 else 0.1)
+        request.connection.cut()
+
+    streams = []
+    daemon.handle = handle
+    done = amlctl(daemon, "--no-autostart", "logs", "-f", RUN)
+    assert (done.returncode, done.stdout) == (0, b"end"), done
 
 
 def test_an_answer_in_single_bytes_is_read(daemon):
