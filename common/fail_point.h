@@ -34,10 +34,9 @@
 #define FAIL_POINTS(X) \
 	/* amlagentd: a submission */ \
 	X(SUBMIT_MAKE_DIR,     "submit.make_dir") \
-	X(SUBMIT_MARK,         "submit.mark") \
 	X(SUBMIT_ENVIRONMENT,  "submit.environment") \
 	X(SUBMIT_SYNC_DIR,     "submit.sync_dir") \
-	X(SUBMIT_UNMARK,       "submit.unmark") \
+	X(SUBMIT_ACCEPT,       "submit.accept") \
 	/* a delete: before the commit of the history */ \
 	X(DELETE_MARK,         "delete.mark") \
 	/* the store */ \

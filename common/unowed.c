@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -27,6 +28,20 @@ int unowed_unmark(const char *run_dir)
 	_cleanup_(freep) char *path = path_join(run_dir, UNOWED_MARK);
 
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int unowed_become(const char *run_dir, const char *name)
+{
+	_cleanup_(freep) char *mark = path_join(run_dir, UNOWED_MARK);
+	_cleanup_(freep) char *file = path_join(run_dir, name);
+
+	struct stat st;
+
+	if (lstat(mark, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!st.st_size || faccessat(AT_FDCWD, file, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return unowed_unmark(run_dir);
+	return rename(mark, file) < 0 && errno != ENOENT ? -errno : 0;
 }
 
 static int open_dir(int dirfd, const char *path, DIR **ret)

@@ -21,6 +21,10 @@
 /* Not flushed: that is the caller's, with what else he does in the folder. */
 int unowed_mark(int dirfd);
 int unowed_unmark(const char *run_dir);
+/* The mark may hold what the run needs once it is owed: it takes that name, so that at every moment, also
+ * of a loss of power, there is either the mark or the file. One that holds nothing, or where the file is
+ * there already, only goes. */
+int unowed_become(const char *run_dir, const char *name);
 
 /* Of the folder `name` below runs_fd: 1 when it is marked, or nothing is in it (a submission that
  * had just made it); else 0. -ENOENT, -ENOTDIR (a link too): there is no such folder. */

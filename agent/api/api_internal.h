@@ -53,7 +53,7 @@ struct call {
 	bool whole;         /* the body is there */
 	const char *action; /* for the audit; NULL: the route's */
 	bool audited;
-	char *reason;       /* likewise: of what is done, as he gave it; NULL or "": he did not */
+	char *reason; /* likewise: of what is done, as he gave it; NULL or "": he did not */
 	struct call_event event;
 	struct call_answer answer;
 	TAILQ_ENTRY(call) unnamed; /* api_name::calls */

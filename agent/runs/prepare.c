@@ -56,8 +56,9 @@ static int read_environment(const struct prepare *prepare, int dirfd, char ***re
 	for (size_t i = 0; i < text.size; i++)
 		count += !text.data[i];
 	env = mem_alloc((count + 1) * sizeof(*env));
-	for (size_t i = 0, at = 0; i < count; at += strlen(text.data + at) + 1)
-		env[i++] = mem_strdup(text.data + at);
+	for (size_t i = 0, at = 0; at < text.size && i < count; at += strlen(text.data + at) + 1)
+		if (text.data[at]) /* what is empty is none: an environment without variables */
+			env[i++] = mem_strdup(text.data + at);
 	*ret = env;
 	return 0;
 }

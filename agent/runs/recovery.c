@@ -119,7 +119,7 @@ static void recover(struct run_manager *manager, const struct run_record *record
 
 	user_names_set(&manager->names, record->owner, record->submitted_by);
 	run_live_enlist(run);
-	(void)unowed_unmark(run->dir); /* the crash came before that */
+	(void)submission_accept(run->dir); /* the crash came before that */
 	run_live_recover(run);
 }
 

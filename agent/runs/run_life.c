@@ -7,7 +7,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/unowed.h"
 #include "runs/run_live.h"
 
 int run_live_apply(struct run_live *run, const struct run_event *event)
@@ -206,7 +205,7 @@ void run_live_start(struct run_live *run)
 	}
 	/* Should that have failed at the submit. Not on the thread: it may be canceled and deleted by
 	 * then. */
-	(void)unowed_unmark(run->dir);
+	(void)submission_accept(run->dir);
 	fill_prepare(run);
 	run->prepare_busy = true;
 	run->pending++;

@@ -9,7 +9,6 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/unowed.h"
 #include "runs/run_live.h"
 #include "runs/submission.h"
 
@@ -101,7 +100,7 @@ static void inserted(void *data, int result)
 		return;
 	}
 	/* What fails here is done by the next daemon: history knows the run. */
-	(void)FAIL_POINT(FAIL_SUBMIT_UNMARK, unowed_unmark(dir));
+	(void)FAIL_POINT(FAIL_SUBMIT_ACCEPT, submission_accept(dir));
 	log_info("%s: Queued, submitted by %s", submit->record.run_id, submit->record.submitted_by);
 	submit_counted(submit);
 	if (!manager->stopping) /* else it is the next daemon's */

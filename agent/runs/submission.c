@@ -128,11 +128,11 @@ static int write_environment(int dirfd, char *const *environment)
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
 	int r;
 
-	if (!environment)
-		return 0;
-	for (size_t i = 0; environment[i]; i++)
+	for (size_t i = 0; environment && environment[i]; i++)
 		strbuf_add(&text, environment[i], strlen(environment[i]) + 1);
-	fd = openat(dirfd, SUBMISSION_ENVIRONMENT, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (environment && !text.size) /* one without variables is one all the same */
+		strbuf_add(&text, "", 1);
+	fd = openat(dirfd, UNOWED_MARK, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	r = file_write_all(fd, text.data, text.size);
@@ -181,10 +181,9 @@ static int make_run_dir(const struct submission *submission)
 	if (r < 0)
 		return r;
 	dir = openat(runs, submission->run_id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? -errno : FAIL_POINT(FAIL_SUBMIT_MARK, unowed_mark(dir));
-	if (r >= 0)
-		r = FAIL_POINT(FAIL_SUBMIT_ENVIRONMENT,
-			write_environment(dir, submission->request.submit_environment));
+	r = dir < 0 ? -errno
+		    : FAIL_POINT(FAIL_SUBMIT_ENVIRONMENT,
+			      write_environment(dir, submission->request.submit_environment));
 	if (r >= 0)
 		r = write_limits(dir, &submission->run_limits);
 	if (r >= 0)
@@ -213,6 +212,11 @@ int submission_carry_out(struct submission *submission, struct error *err)
 	return r < 0 ? error_errno(err, r, NULL, "cannot make the run's folder in %s",
 			       submission->runs_dir)
 		     : 0;
+}
+
+int submission_accept(const char *run_dir)
+{
+	return unowed_become(run_dir, SUBMISSION_ENVIRONMENT);
 }
 
 void submission_release(struct submission *submission)

@@ -4,8 +4,8 @@
  *
  * submission_carry_out() checks folder and script, takes the snapshot, reads git (beside it, on a
  * thread of its own), and makes the run directory with the submitter's environment, fsynced: what a
- * daemon needs that starts after a loss of power. It is marked (unowed.h): whoever has written the run
- * to history takes the mark away. On failure nothing is left behind.
+ * daemon needs that starts after a loss of power. The environment is the folder's mark (unowed.h) until
+ * whoever has written the run to history says submission_accept(). On failure nothing is left behind.
  *
  * Threads: any (a work thread). Errors: negative errno with err naming field or file.
  */
@@ -18,8 +18,7 @@
 
 struct store;
 
-/* The submitter's environment as NUL-ended "NAME=VALUE", in the run directory; absent: a clean one.
- */
+/* The submitter's environment as NUL-ended "NAME=VALUE", in the run directory; absent: a clean one. */
 #define SUBMISSION_ENVIRONMENT "environment"
 
 struct submission {
@@ -40,4 +39,6 @@ struct submission {
 };
 
 int submission_carry_out(struct submission *submission, struct error *err);
+/* History knows the run. Any number of times, until its folder is cleaned up. */
+int submission_accept(const char *run_dir);
 void submission_release(struct submission *submission);

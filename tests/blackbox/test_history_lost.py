@@ -128,7 +128,7 @@ def test_a_submission_that_was_never_accepted_goes_and_one_that_was_does_not(mak
     gate = Gate(daemon.root, "hold.gate")
     holder = daemon.submit({"gate.py": GATE_MODULE, "main.py": gate.code})
     daemon.running(holder)
-    queued = daemon.submit({"x": ""}, command="true")
+    queued = daemon.submit({"x": ""}, command="test $TOKEN = mine", submit_environment={"TOKEN": "mine", "PATH": os.environ["PATH"]})
     runs = daemon.state / "runs"
     assert not (runs / queued / "unowed").exists()
     daemon.kill()
@@ -136,10 +136,11 @@ def test_a_submission_that_was_never_accepted_goes_and_one_that_was_does_not(mak
         (runs / name).mkdir(0o700)
         (runs / name / "environment").write_bytes(b"TOKEN=secret\0")
     (runs / "x_1700000000_0123abcd" / "unowed").touch()
-    (runs / queued / "unowed").touch()  # the crash came between the commit and its removal
+    (runs / queued / "environment").rename(runs / queued / "unowed")  # the crash came right after the commit
     daemon.start()
     wait_for(lambda: not (runs / "x_1700000000_0123abcd").exists(), "the folder of no run goes")
     assert (runs / "x_1700000000_0123abce" / "environment").exists(), "it may be a queued run's of another history"
+    wait_for((runs / queued / "environment").exists, "history knows it")
     assert not (runs / queued / "unowed").exists()
     gate.open()
     assert daemon.ended(queued)["status"] == "Completed"

@@ -680,7 +680,9 @@ def removed_run(daemon, text="import os\nprint(os.getpid(), os.getppid(), flush=
     run, gate = gate_script(daemon, text)
     wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
     pid, supervisor = map(int, daemon.std_log(run).split())
-    shutil.rmtree(daemon.state / "runs" / run)
+    folder = daemon.state / "runs" / run
+    # The script may be writing what its import compiled.
+    wait_for(lambda: harness.remove(folder) or not folder.exists(), "the folder has been removed")
     return run, gate, (pid, process_stat(pid)[2]), supervisor
 
 

@@ -120,7 +120,7 @@ FAILED_SUPERVISOR = {
     ("child.start", "EIO"): "setup",
 }
 # The daemon refuses what it was asked for, and takes it the next time.
-REFUSED = {"submit.make_dir", "submit.mark", "submit.environment", "submit.sync_dir", "delete.mark", "history.insert",
+REFUSED = {"submit.make_dir", "submit.environment", "submit.sync_dir", "delete.mark", "history.insert",
            "history.patch",
            "history.artifacts", "history.delete", "blob.write", "blob.flush", "blob.publish",
            "blob.flush_names"}  # fmt: skip

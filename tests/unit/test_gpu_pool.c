@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -80,6 +81,7 @@ static pid_t hold(void)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL); /* nor does it outlive a test that fails */
 		if (open(DEVICE, O_RDONLY) >= 0 && write(ends[1], "x", 1) == 1)
 			pause();
 		_exit(1);

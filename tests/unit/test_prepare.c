@@ -95,6 +95,7 @@ static void submit(const char *more)
 	assert_int_equal(json_parse(text, strlen(text), &body, &t.err), 0);
 	assert_int_equal(run_request_parse(body, &t.submission.request, &t.err), 0);
 	assert_int_equal(submission_carry_out(&t.submission, &t.err), 0);
+	assert_int_equal(submission_accept(t.run), 0);
 }
 
 static void read_launch(void)

@@ -66,6 +66,27 @@ static void only_the_mark_or_nothing_at_all_says_so(void **state)
 	assert_int_equal(unowed_look(runs, "run"), 0);
 }
 
+static void the_mark_becomes_what_the_run_needs(void **state)
+{
+	_cleanup_(freep) char *run = path_join(dir, "run");
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	(void)state;
+	assert_int_equal(unowed_become(run, "file"), 0);
+	assert_int_equal(faccessat(runs, "run/file", F_OK, 0), -1);
+	put("run/unowed");
+	assert_int_equal(unowed_become(run, "file"), 0);
+	assert_int_equal(faccessat(runs, "run/file", F_OK, 0), 0);
+	assert_int_equal(unowed_look(runs, "run"), 0);
+	/* A second mark is a delete's, and nothing but one. */
+	assert_int_equal(file_replace(runs, "run/file", "kept", 4, 0600, FILE_NO_SYNC), 0);
+	mark();
+	assert_int_equal(unowed_become(run, "file"), 0);
+	assert_int_equal(unowed_look(runs, "run"), 0);
+	assert_int_equal(file_read(runs, "run/file", 16, &text), 0);
+	assert_string_equal(text.data, "kept");
+}
+
 static void what_is_no_folder_says_nothing(void **state)
 {
 	(void)state;
@@ -128,6 +149,8 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			only_the_mark_or_nothing_at_all_says_so, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			the_mark_becomes_what_the_run_needs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_no_folder_says_nothing, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(everything_can_be_removed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_mark_goes_last, set_up, tear_down),
