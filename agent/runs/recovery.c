@@ -11,6 +11,7 @@
 #include "runs/recovery_plan.h"
 #include "runs/run_folder.h"
 #include "runs/run_live.h"
+#include "runs/submission.h"
 #include "store/store.h"
 
 static bool is_of_this_boot(const struct run_live *run)

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "runs/run_live.h"
+#include "runs/submission.h"
 
 int run_live_apply(struct run_live *run, const struct run_event *event)
 {

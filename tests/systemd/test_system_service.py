@@ -249,7 +249,8 @@ def test_a_bad_file_fails_the_reload_and_changes_nothing(machine, configuration)
     text, line = with_line(configuration, "max_running_runs = many")
     machine.write(CONF, text)
     assert machine.run("systemctl", "reload", "amlagentd.service", check=False).returncode != 0
-    assert any(f"{CONF}:{line}: max_running_runs: must be a number" in message for message in messages(machine))
+    reason = f"{CONF}:{line}: max_running_runs: must be a number"
+    harness.wait_for(lambda: any(reason in message for message in messages(machine)), "the journal has it")
     assert machine.main_pid() == pid and machine.amlctl("status").returncode == 0
 
 
