@@ -262,7 +262,9 @@ int client_reconnect(struct client *client, struct error *err)
 		struct timespec pause = { 0, (long)ms * 1000000 };
 
 		*err = (struct error)ERROR_INIT;
-		if (client->retries++ && nanosleep(&pause, NULL) < 0 && interrupt_caught())
+		if (client->retries++)
+			(void)nanosleep(&pause, NULL);
+		if (interrupt_caught())
 			return error_set(err, -EINTR, NULL, "interrupted");
 		client->fd = endpoint_connect(client->endpoint, err);
 		now = clock_boot();

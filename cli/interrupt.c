@@ -2,6 +2,7 @@
 /* interrupt - what Ctrl-C does while amlctl is at work; see interrupt.h */
 #include "cli/interrupt.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,10 +29,10 @@ static void note(int number)
 	caught = 1;
 }
 
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+
 static void handle(void (*handler)(int), int flags)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
-
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
 		struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
 		struct sigaction old;
@@ -63,4 +64,20 @@ void interrupt_catch(void)
 bool interrupt_caught(void)
 {
 	return caught;
+}
+
+int interrupt_poll(struct pollfd *wait, int ms)
+{
+	const struct timespec time = { ms / 1000, ms % 1000 * 1000000L };
+	sigset_t ours, before;
+	int n;
+
+	sigemptyset(&ours);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		sigaddset(&ours, signals[i]);
+	sigprocmask(SIG_BLOCK, &ours, &before);
+	n = caught ? 0 : ppoll(wait, 1, &time, &before);
+	n = n < 0 ? -errno : n;
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	return caught ? -EINTR : n;
 }

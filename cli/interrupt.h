@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <poll.h>
 #include <stdbool.h>
 
 /* Text for stderr; a copy is kept. */
@@ -17,3 +18,6 @@ void interrupt_default(void);
 /* The first signal is noted, a second one ends the program. */
 void interrupt_catch(void);
 bool interrupt_caught(void);
+/* poll() of one that no caught signal slips by, however short before it came: -EINTR then, and for
+ * any other; else as poll(), or a negative errno. */
+int interrupt_poll(struct pollfd *wait, int ms);

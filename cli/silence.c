@@ -63,18 +63,18 @@ int silence_await(
 {
 	struct pollfd wait = { fd, events, 0 };
 	int64_t waited = 0;
-	int n = 0;
+	int n;
 
 	/* Counted in waits: a machine, or amlctl itself, that was stopped meanwhile is not silence. */
-	while (n == 0 || errno == EINTR) {
+	do {
 		int64_t ms = silence->look_ms ? silence->look_ms : SILENCE_LOOK_MS;
 
 		if (patience_ms)
 			ms = at_most(ms, patience_ms - waited);
-		n = poll(&wait, 1, (int)ms);
+		n = interrupt_poll(&wait, (int)ms);
 		if (n > 0)
 			return 0;
-		if (n < 0 && errno == EINTR && interrupt_caught())
+		if (n == -EINTR && interrupt_caught())
 			return -EINTR;
 		if (n < 0)
 			continue;
@@ -83,6 +83,6 @@ int silence_await(
 			return -ETIMEDOUT;
 		look(silence, socket);
 		silence->look_ms = (int)at_most(2 * ms, SILENCE_LOOK_MAX_MS);
-	}
-	return -errno;
+	} while (n == 0 || n == -EINTR);
+	return n;
 }
