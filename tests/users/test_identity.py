@@ -354,7 +354,7 @@ def test_work_and_all_in_it_is_the_submitters(service, ana):
     desk = service.desk(ana)
     gate = Gate(ana.home, "look-at-work")
     files = {
-        "main.py": f"{gate.code}",
+        "main.py": f"import gate\nprint('up', flush=True)\n{gate.code}",
         "gate.py": GATE_MODULE,
         "run.sh": ("#!/bin/sh\n", 0o755),
         "a/b/c": "deep",
@@ -367,7 +367,7 @@ def test_work_and_all_in_it_is_the_submitters(service, ana):
     os.chmod(folder / "setuid", 0o6755)
     run = desk.submit(source_directory=str(folder))
     try:
-        desk.running(run)
+        wait_for(lambda: desk.std_log(run), "nothing comes and goes there any more")
         place = service.state / "runs" / run
         info = place.stat()
         assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, ana.gid, 0o710)
