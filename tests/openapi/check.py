@@ -181,7 +181,8 @@ def follow_of_an_ended_run_ends(daemon, world):
         path = f"/v1/runs/{run_id}/logs/user_logs/std_log.txt"
         _, whole = get(daemon, path)
         assert get(daemon, path + "?follow=1") == (200, whole)
-        assert get(daemon, path + "?follow=1&offset=2") == (200, whole[2:])
+        if len(whole) > 2:
+            assert get(daemon, path + "?follow=1&offset=2") == (200, whole[2:])
         assert get(daemon, path + f"?follow=1&offset={len(whole)}") == (200, b"")
         assert get(daemon, path + "?follow=1&offset=9007199254740992")[0] == 416
 
