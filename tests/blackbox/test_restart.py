@@ -94,6 +94,14 @@ def test_a_cancel_that_was_accepted_holds_although_the_daemon_dies(make_daemon):
     assert (record["status"], record["error"]["code"]) == ("Canceled", "CanceledByUser"), record
 
 
+def follower(daemon, command, source):
+    """amlctl, as it shows the log of a new run: by `run`, or by `logs`."""
+    if command == "run":
+        return daemon.popen("--no-autostart", "run", "main.py", cwd=source)
+    run = daemon.submit(source_directory=str(source), script="main.py")
+    return daemon.popen("--no-autostart", "logs", "-f", run)
+
+
 @pytest.mark.parametrize("command", ["run", "logs"])
 def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command):
     script = (
@@ -105,11 +113,7 @@ def test_followers_reconnect_without_losing_or_repeating_a_byte(daemon, command)
     doors = [Gate(daemon.root, f"follow{i}") for i in range(2)]
     text = script.replace("WAIT0", doors[0].code).replace("WAIT1", doors[1].code)
     source = daemon.source({"gate.py": GATE_MODULE, "main.py": text})
-    if command == "run":
-        process = daemon.popen("--no-autostart", "run", "main.py", cwd=source)
-    else:
-        run = daemon.submit(source_directory=str(source), script="main.py")
-        process = daemon.popen("--no-autostart", "logs", "-f", run)
+    process = follower(daemon, command, source)
     expected = [f"{word} {i}\n".encode() for word in ("before", "away", "after") for i in range(20000)]
     got = [process.stdout.readline() for _ in range(20000)]
     run = daemon.api("GET", "/v1/runs").json[0]["run_id"]
@@ -143,11 +147,7 @@ def test_followers_of_a_log_that_is_truncated_begin_anew_and_say_so(daemon, comm
     doors = [Gate(daemon.root, f"truncate{i}") for i in range(2)]
     text = TRUNCATES.replace("WAIT0", doors[0].code).replace("WAIT1", doors[1].code)
     source = daemon.source({"gate.py": GATE_MODULE, "main.py": text})
-    if command == "run":
-        process = daemon.popen("--no-autostart", "run", "main.py", cwd=source)
-    else:
-        run = daemon.submit(source_directory=str(source), script="main.py")
-        process = daemon.popen("--no-autostart", "logs", "-f", run)
+    process = follower(daemon, command, source)
     assert [process.stdout.readline() for _ in range(1000)] == [b"old %d\n" % i for i in range(1000)]
     run = daemon.api("GET", "/v1/runs").json[0]["run_id"]
     log = daemon.work(run) / "user_logs/std_log.txt"
