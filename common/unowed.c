@@ -15,12 +15,17 @@
 
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
-int unowed_mark(int dirfd)
+int unowed_mark(const char *run_dir)
 {
-	_cleanup_(closep) int fd =
-		openat(dirfd, UNOWED_MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	_cleanup_(closep) int dirfd = open(run_dir, OPEN_DIR);
+	_cleanup_(closep) int fd = -EBADF;
 
-	return fd < 0 ? -errno : 0;
+	if (dirfd < 0)
+		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
+	fd = openat(dirfd, UNOWED_MARK, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return file_fsync(dirfd);
 }
 
 int unowed_unmark(const char *run_dir)
@@ -68,20 +73,29 @@ static const char *next_name(DIR *dir)
 	return NULL;
 }
 
+static int is_marked(DIR *dir)
+{
+	if (faccessat(dirfd(dir), UNOWED_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 1;
+	return errno == ENOENT ? 0 : -errno;
+}
+
+/* The mark is the last that goes, so it is looked for before all else; and the first that comes, so it is
+ * looked for after it. */
 int unowed_look(int runs_fd, const char *name)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
+	const char *entry;
 	int r = open_dir(runs_fd, name, &dir);
 
-	if (r < 0)
+	r = r < 0 ? r : is_marked(dir);
+	if (r != 0)
 		return r;
-	if (faccessat(dirfd(dir), UNOWED_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 1;
-	if (errno != ENOENT)
-		return -errno;
-	if (next_name(dir))
-		return 0;
-	return errno ? -errno : 1;
+	while ((entry = next_name(dir)) && !strcmp(entry, UNOWED_MARK))
+		;
+	if (!entry)
+		return errno ? -errno : 1;
+	return is_marked(dir);
 }
 
 /* A crash, or a loss of power, leaves no folder that is half removed and has no mark any more. The
@@ -97,9 +111,7 @@ static int remove_but_mark(DIR *dir)
 
 			r = r < 0 ? r : one;
 		}
-	if (r < 0 || faccessat(dirfd(dir), UNOWED_MARK, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		return r;
-	return file_fsync(dirfd(dir));
+	return r < 0 || is_marked(dir) <= 0 ? r : file_fsync(dirfd(dir));
 }
 
 int unowed_remove(const char *run_dir)

@@ -18,8 +18,8 @@
 
 #define UNOWED_MARK "unowed"
 
-/* Not flushed: that is the caller's, with what else he does in the folder. */
-int unowed_mark(int dirfd);
+/* Durably. A folder that is not there, or goes while we are at it, needs none: 0. */
+int unowed_mark(const char *run_dir);
 int unowed_unmark(const char *run_dir);
 /* The mark may hold what the run needs once it is owed: it takes that name, so that at every moment, also
  * of a loss of power, there is either the mark or the file. One that holds nothing, or where the file is
@@ -27,7 +27,9 @@ int unowed_unmark(const char *run_dir);
 int unowed_become(const char *run_dir, const char *name);
 
 /* Of the folder `name` below runs_fd: 1 when it is marked, or nothing is in it (a submission that
- * had just made it); else 0. -ENOENT, -ENOTDIR (a link too): there is no such folder. */
+ * had just made it); else 0. -ENOENT, -ENOTDIR (a link too): there is no such folder.
+ * While a daemon goes on, 0 says: at some moment history knew the run, or it is nobody's. Who does not
+ * find it in history after that looks once more: a delete has marked it by then. */
 int unowed_look(int runs_fd, const char *name);
 
 /* As tree_remove(), of a run's folder: the mark goes when all else has gone, and durably so. */

@@ -82,24 +82,21 @@ static void tell_of_unknown(struct checking *c, int runs_fd, const char *run_id)
 			"belongs to it, or, when you have taken from it what you need, remove it");
 }
 
-/* A submission unmarks its folder, and a delete marks it, where history tells the same: with no mark,
- * and not in history before and after that look, it is nobody's (unowed.h). */
+/* A submission unmarks its folder, and a delete marks it, where history tells the same. Once is not
+ * enough: it may be in history when we look at the folder, and deleted when we ask again. */
 static int check_folder(struct checking *c, int runs_fd, const char *run_id)
 {
-	enum run_state state;
-	int unowed, r = state_now(c, run_id, &state);
+	for (int look = 0; look < 2; look++) {
+		enum run_state state;
+		int unowed, r = state_now(c, run_id, &state);
 
-	if (r != -ENOENT)
-		return r;
-	unowed = unowed_look(runs_fd, run_id);
-	if (unowed == -ENOENT)
-		return 0;
-	c->report.folders_left += unowed > 0;
-	if (unowed > 0)
-		return 0;
-	r = state_now(c, run_id, &state);
-	if (r != -ENOENT)
-		return r;
+		if (r != -ENOENT)
+			return r;
+		unowed = unowed_look(runs_fd, run_id);
+		c->report.folders_left += unowed > 0;
+		if (unowed > 0 || unowed == -ENOENT)
+			return 0;
+	}
 	tell_of_unknown(c, runs_fd, run_id);
 	return 0;
 }

@@ -97,23 +97,11 @@ static void deleted(void *data, int result)
 		delete_done);
 }
 
-static int mark_durably(const char *run_dir)
-{
-	_cleanup_(closep) int dirfd =
-		open(run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	int r;
-
-	if (dirfd < 0) /* of a run that Completed there is none */
-		return errno == ENOENT || errno == ENOTDIR ? 0 : -errno;
-	r = unowed_mark(dirfd);
-	return r < 0 ? r : file_fsync(dirfd);
-}
-
 static void mark_on_thread(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 
-	reply->marked = FAIL_POINT(FAIL_DELETE_MARK, mark_durably(reply->dir));
+	reply->marked = FAIL_POINT(FAIL_DELETE_MARK, unowed_mark(reply->dir));
 }
 
 static void marked(struct user_work *work)

@@ -173,6 +173,7 @@ static int make_run_dir(const struct submission *submission)
 {
 	_cleanup_(closep) int runs = open(submission->runs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_(closep) int dir = -EBADF;
+	_cleanup_(freep) char *path = path_join(submission->runs_dir, submission->run_id);
 	int r;
 
 	if (runs < 0)
@@ -189,7 +190,7 @@ static int make_run_dir(const struct submission *submission)
 	if (r >= 0)
 		r = FAIL_POINT(FAIL_SUBMIT_SYNC_DIR, sync_names(dir, runs));
 	if (r < 0)
-		tree_remove(runs, submission->run_id);
+		(void)unowed_remove(path);
 	return r;
 }
 

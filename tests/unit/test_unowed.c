@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -45,9 +47,9 @@ static void put(const char *name)
 
 static void mark(void)
 {
-	_cleanup_(closep) int fd = openat(runs, "run", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_(freep) char *path = path_join(dir, "run");
 
-	assert_int_equal(unowed_mark(fd), 0);
+	assert_int_equal(unowed_mark(path), 0);
 }
 
 static void only_the_mark_or_nothing_at_all_says_so(void **state)
@@ -95,6 +97,101 @@ static void what_is_no_folder_says_nothing(void **state)
 	assert_int_equal(unowed_look(runs, "absent"), -ENOENT);
 	assert_int_equal(unowed_look(runs, "file"), -ENOTDIR);
 	assert_int_equal(unowed_look(runs, "link"), -ENOTDIR);
+}
+
+/* ---- beside a daemon that goes on ---- */
+
+struct other {
+	pthread_t thread;
+	void (*round)(const char *path);
+	char *path;
+	atomic_bool done;
+	atomic_uint rounds;
+};
+
+static void *go_round(void *data)
+{
+	struct other *other = data;
+
+	while (!other->done) {
+		other->round(other->path);
+		other->rounds++;
+	}
+	return NULL;
+}
+
+static void other_begin(struct other *other, void (*round)(const char *path))
+{
+	*other = (struct other){ .round = round, .path = path_join(dir, "other") };
+	assert_int_equal(pthread_create(&other->thread, NULL, go_round, other), 0);
+}
+
+static void other_end(struct other *other)
+{
+	other->done = true;
+	pthread_join(other->thread, NULL);
+	free(other->path);
+}
+
+static void touch(const char *folder, const char *name)
+{
+	_cleanup_(freep) char *path = path_join(folder, name);
+
+	fd_close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+}
+
+static void submit_and_refuse(const char *path)
+{
+	mkdir(path, 0700);
+	touch(path, UNOWED_MARK);
+	touch(path, "limits");
+	(void)unowed_remove(path);
+}
+
+static void a_submission_under_way_is_never_taken_for_a_run(void **state)
+{
+	struct other other;
+	unsigned seen = 0;
+
+	(void)state;
+	other_begin(&other, submit_and_refuse);
+	while (seen < 2000 || other.rounds < 2000) {
+		int r = unowed_look(runs, "other");
+
+		seen += r == 1;
+		if (r != 1 && r != -ENOENT) {
+			other_end(&other);
+			fail_msg("after %u rounds: %d", other.rounds, r);
+		}
+	}
+	other_end(&other);
+}
+
+static void come_and_go(const char *path)
+{
+	mkdir(path, 0700);
+	rmdir(path);
+}
+
+/* A delete that comes while the folder of a run that has just ended is cleaned up. */
+static void a_folder_that_goes_needs_no_mark(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "other");
+	struct other other;
+
+	(void)state;
+	assert_int_equal(unowed_mark(path), 0);
+	other_begin(&other, come_and_go);
+	while (other.rounds < 5000) {
+		int r = unowed_mark(path);
+
+		if (r < 0) {
+			other_end(&other);
+			fail_msg("after %u rounds: %d", other.rounds, r);
+		}
+		(void)unowed_unmark(path);
+	}
+	other_end(&other);
 }
 
 static void everything_can_be_removed(void **state)
@@ -152,6 +249,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			the_mark_becomes_what_the_run_needs, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(what_is_no_folder_says_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_submission_under_way_is_never_taken_for_a_run, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_folder_that_goes_needs_no_mark, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(everything_can_be_removed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_mark_goes_last, set_up, tear_down),
 	};
