@@ -508,6 +508,16 @@ class Daemon:
 
         return wait_for(look, f"{run} is Running")
 
+    def printed(self, run):
+        """What a run that is Running has printed, once that is whole lines: a print() may be several writes."""
+        self.running(run)
+
+        def look():
+            log = self.std_log(run)
+            return log if log.endswith(b"\n") else None
+
+        return wait_for(look, f"{run} has printed a line")
+
     def finish(self, files=None, **fields):
         """Submit and wait for the end: the record."""
         return self.ended(self.submit(files, **fields))

@@ -672,11 +672,14 @@ def test_deleting_one_run_leaves_the_bytes_it_shares_with_another(daemon):
 
 def test_states_only_ever_go_forward(shared):
     order = ["NotStarted", "Queued", "Preparing", "Starting", "Running", "Finalizing", "Completed"]
-    run, seen = shared.submit("import time; time.sleep(0.2)"), []
+    gate = Gate(shared.root, "forward.gate")
+    run, seen = shared.submit({"gate.py": GATE_MODULE, "main.py": gate.code}), []
     while not seen or seen[-1] != "Completed":
         status = shared.record(run)["status"]
         if not seen or seen[-1] != status:
             seen.append(status)
+        if status == "Running":
+            gate.open()
     assert seen == sorted(seen, key=order.index) and "Running" in seen, seen
 
 

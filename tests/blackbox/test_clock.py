@@ -142,7 +142,7 @@ def blocked(daemon, script="print('up', flush=True)\nWAIT", **fields):
     """A run that holds a slot until its gate is opened: (id, gate)."""
     gate = Gate(daemon.root, f"gate{next(daemon.counter)}")
     run = daemon.submit({"gate.py": GATE_MODULE, "main.py": script.replace("WAIT", gate.code)}, **fields)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     return run, gate
 
 

@@ -82,16 +82,16 @@ def test_the_digits(shared):
 @pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None and not numpy_for(PYTHON), reason="python3-sklearn is not installed"
 )
-def test_the_digits_stopped_by_the_limit_leave_a_model(shared):
-    folder = shared.root / "my project/digits"
-    if not folder.exists():
-        folder = checkout(shared, "digits")
-    done = shared.amlctl(
-        "run", "-e", "stopped", "--max-run-duration", "3", "-C", folder, "--python", PYTHON, "train.py", "--epochs", "1000",
-        "--hidden", "16",
+def test_the_digits_stopped_by_the_limit_leave_a_model(make_daemon):
+    """The limit comes long after the script is ready for it, and the grace is enough for the epoch at hand."""
+    daemon = make_daemon(config={"stop_grace_seconds": 60})
+    folder = checkout(daemon, "digits")
+    done = daemon.amlctl(
+        "run", "-e", "stopped", "--max-run-duration", "10", "-C", folder, "--python", PYTHON, "train.py", "--epochs", "100000",
+        "--hidden", "16", timeout=110,
     )  # fmt: skip
     assert done.returncode == 124, done
-    record = shared.api("GET", "/v1/runs?experiment_name=stopped").json[0]
+    record = daemon.api("GET", "/v1/runs?experiment_name=stopped").json[0]
     assert record["error"]["code"] == "MaxRunDurationExceeded"
-    assert "outputs/model.joblib" in shared.artifacts(record["run_id"]), done.stdout[-500:]
+    assert "outputs/model.joblib" in daemon.artifacts(record["run_id"]), done.stdout[-500:]
     assert not os.path.exists(folder / "outputs")

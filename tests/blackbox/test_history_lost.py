@@ -107,7 +107,7 @@ def test_a_run_that_goes_on_and_is_in_no_history_is_told_with_how_to_end_it(daem
     gate = Gate(daemon.root, "unknown.gate")
     script = f"import os\nprint(os.getpid(), os.getppid(), flush=True)\n{gate.code}"
     run = daemon.submit({"gate.py": GATE_MODULE, "main.py": script})
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     pid, supervisor = map(int, daemon.std_log(run).split())
     daemon.kill()
     for path in databases(daemon):

@@ -26,7 +26,7 @@ def utc(text):
 
 def up(daemon, run):
     """Wait until the script has printed its first line."""
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), f"{run} prints")
+    daemon.printed(run)
 
 
 def cancel(daemon, run):

@@ -17,7 +17,7 @@ def started(daemon, script, gates=1, **fields):
     for i, door in enumerate(doors):
         text = text.replace(f"WAIT{i}", door.code)
     run = daemon.submit({"gate.py": GATE_MODULE, "main.py": text}, **fields)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     return run, doors
 
 
@@ -282,10 +282,10 @@ def test_a_dead_supervisor_is_a_lost_run_and_its_tree_goes(daemon):
 import os, signal, subprocess, sys, time
 child = subprocess.Popen([sys.executable, '-c', 'import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(1000)'],
                          start_new_session=True)
-open({str(pids)!r} + '.new', 'w').write(f'{{os.getpid()}} {{os.getppid()}} {{child.pid}}')
-os.rename({str(pids)!r} + '.new', {str(pids)!r})
 open('outputs/kept', 'w').write('kept')
 print('up', flush=True)
+open({str(pids)!r} + '.new', 'w').write(f'{{os.getpid()}} {{os.getppid()}} {{child.pid}}')
+os.rename({str(pids)!r} + '.new', {str(pids)!r})
 time.sleep(1000)
 """
     run = daemon.submit(script)

@@ -120,7 +120,7 @@ def gate_script(daemon, text):
 def blocked(daemon):
     """A run that holds a slot until its gate is opened: (id, gate)."""
     run, gate = gate_script(daemon, "print('up', flush=True)\nWAIT")
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     return run, gate
 
 
@@ -253,7 +253,7 @@ STUBBORN = (
 def stubborn(daemon):
     """A running run that takes SIGTERM for nothing."""
     run = daemon.submit(STUBBORN)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     return run
 
 
@@ -365,7 +365,7 @@ def test_outputs_that_do_not_fit_wait_without_a_slot_and_go_on(make_small):
     daemon = make_small(config={"max_running_runs": 1})
     text = "import os, sys\nopen('outputs/o', 'wb').write(b'o' * 400000)\nprint('up', flush=True)\nWAIT\nsys.exit(3)"
     run, gate = gate_script(daemon, text)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     daemon.fill(leave=128 << 10)
     gate.open()
     waiting(daemon, run, NO_SPACE)
@@ -386,7 +386,7 @@ def test_a_run_that_ends_when_nothing_at_all_can_be_written_has_its_true_end_lat
     daemon = make_small(config={"max_running_runs": 1})
     text = "import os\nopen('outputs/o', 'w').write('kept')\nprint(os.getpid(), flush=True)\nWAIT"
     run, gate = gate_script(daemon, text)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     pid = int(daemon.std_log(run))
     daemon.fill()
     gate.open()
@@ -407,7 +407,7 @@ def test_a_run_that_fills_the_disk_itself_ends_and_holds_no_slot(make_small):
     daemon = make_small(size="8m", config={"max_running_runs": 1})
     text = "import os\nprint(os.getpid(), flush=True)\nwith open('work', 'wb', 0) as f:\n    while f.write(bytes(4096)): pass"
     run = daemon.submit(text, max_run_duration_seconds=20)
-    wait_for(lambda: daemon.std_log(run), "it is up")
+    wait_for(lambda: daemon.std_log(run).endswith(b"\n"), "it is up")
     pid = int(daemon.std_log(run).split()[0])
     wait_for(lambda: not alive(pid), "the script has ended")
     wait_for(lambda: daemon.json("status")["running"] == 0, "it holds no slot")
@@ -424,7 +424,7 @@ def test_ends_that_history_has_no_room_for_are_not_lost(make_small):
     daemon = make_small(config={"max_running_runs": 3})
     doors = [gate_script(daemon, f"import sys\nprint('up', flush=True)\nWAIT\nsys.exit({code})") for code in (0, 4, 5)]
     for run, _ in doors:
-        wait_for(lambda run=run: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+        daemon.printed(run)
     daemon.fill()
     for _, gate in doors:
         gate.open()
@@ -665,6 +665,7 @@ def test_a_daemon_that_never_had_threads_survives_the_want_of_them(make_daemon):
 def test_a_state_folder_that_is_removed_is_an_error_and_no_crash(make_daemon):
     daemon = make_daemon(config={"stop_grace_seconds": 1})
     daemon.finish("print(1)")
+    wait_for(lambda: not run_folders(daemon), "its folder is cleaned up")
     shutil.rmtree(daemon.state)
     answer = daemon.post("print(2)")
     assert answer.status >= 400 and answer.error["message"], answer
@@ -684,7 +685,7 @@ def test_a_state_folder_that_is_removed_is_an_error_and_no_crash(make_daemon):
 def removed_run(daemon, text="import os\nprint(os.getpid(), os.getppid(), flush=True)\nWAIT\nprint('done')"):
     """A running run whose folder has been removed: (id, gate, (pid, start), supervisor)."""
     run, gate = gate_script(daemon, text)
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), "the script is up")
+    daemon.printed(run)
     pid, supervisor = map(int, daemon.std_log(run).split())
     folder = daemon.state / "runs" / run
     # The script may be writing what its import compiled.

@@ -127,7 +127,7 @@ def test_a_log_file_that_is_a_link_is_not_read_while_the_run_goes_on(shared):
     gate = Gate(shared.root, "live-link")
     main = f"import os\nos.symlink({str(victim)!r}, 'logs/x.log'); os.mkfifo('logs/p.log')\nprint('up')\n{gate.code}"
     run = shared.submit({"gate.py": GATE_MODULE, "main.py": main})
-    wait_for(lambda: shared.record(run)["status"] == "Running" and shared.std_log(run), "the script is up")
+    shared.printed(run)
     for kind in ("logs", "artifacts"):
         for name in ("x.log", "p.log"):
             answer = shared.api("GET", f"/v1/runs/{run}/{kind}/logs/{name}", timeout=5)
@@ -363,7 +363,7 @@ print('up')
 open('logs/train.log', 'a').write('epoch 2\\n')
 """
     run = shared.submit({"gate.py": GATE_MODULE, "main.py": main})
-    wait_for(lambda: shared.record(run)["status"] == "Running" and shared.std_log(run), "the script is up")
+    shared.printed(run)
     artifacts = shared.artifacts(run)
     assert {"logs/train.log", "user_logs/std_log.txt"} <= set(artifacts)
     assert artifacts["logs/train.log"]["digest"] is None

@@ -44,7 +44,7 @@ def rest_of(record):
 
 
 def up(daemon, run):
-    wait_for(lambda: daemon.record(run)["status"] == "Running" and daemon.std_log(run), f"{run} prints")
+    daemon.printed(run)
 
 
 # -- an end of its own ----------------------------------------------------------------------------

@@ -326,7 +326,7 @@ class Job:
     @property
     def gpus(self):
         """CUDA_VISIBLE_DEVICES as the run saw it."""
-        wait_for(lambda: self.desk.std_log(self.id), "it has printed")
+        wait_for(lambda: self.desk.std_log(self.id).endswith(b"\n"), "it has printed")
         return self.desk.std_log(self.id).decode().strip()
 
 
