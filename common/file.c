@@ -320,8 +320,8 @@ int tree_remove(int dirfd, const char *path)
 	if (errno != EISDIR && errno != EPERM && errno != EACCES)
 		return -errno;
 	topfd = open_to_empty(dirfd, path);
-	if (topfd < 0)
-		return -errno;
+	if (topfd < 0) /* another may be at it, too */
+		return errno == ENOENT ? 0 : -errno;
 	removal.topfd = topfd;
 	/* Each pass that moved something has made the tree less deep. */
 	while (again && !removal.result) {
@@ -329,7 +329,7 @@ int tree_remove(int dirfd, const char *path)
 
 		removal.moved = 0;
 		if (fd < 0)
-			return -errno;
+			return errno == ENOENT ? 0 : -errno;
 		empty_directory(&removal, fd, 0);
 		again = removal.moved > 0;
 	}

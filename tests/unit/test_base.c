@@ -3,6 +3,8 @@
 #include "test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 
 #include "common/artifact.h"
@@ -109,6 +111,45 @@ static void a_tree_deeper_than_the_descriptors_goes(void **state)
 	close(fd);
 	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
 	assert_int_equal(access(dir, F_OK), -1);
+}
+
+struct other {
+	const char *path;
+	atomic_bool done;
+	atomic_uint rounds;
+};
+
+static void *make_and_remove(void *data)
+{
+	struct other *other = data;
+
+	while (!other->done) {
+		mkdir(other->path, 0700);
+		rmdir(other->path);
+		other->rounds++;
+	}
+	return NULL;
+}
+
+/* As the clean-up after a run and a delete may do. */
+static void a_tree_that_another_removes_too_goes(void **state)
+{
+	char dir[] = "/tmp/amlagent-test-XXXXXX";
+	_cleanup_(freep) char *tree = NULL;
+	struct other other = { 0 };
+	pthread_t thread;
+	int r = 0;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	other.path = tree = mem_printf("%s/tree", dir);
+	assert_int_equal(pthread_create(&thread, NULL, make_and_remove, &other), 0);
+	while (r == 0 && other.rounds < 2000)
+		r = tree_remove(AT_FDCWD, tree);
+	other.done = true;
+	pthread_join(thread, NULL);
+	assert_int_equal(r, 0);
+	assert_int_equal(tree_remove(AT_FDCWD, dir), 0);
 }
 
 static void paths_are_judged_lexically(void **state)
@@ -389,6 +430,7 @@ int main(void)
 		cmocka_unit_test(pairs_keep_order_and_unique_keys),
 		cmocka_unit_test(a_file_is_replaced_whole_and_trees_go),
 		cmocka_unit_test(a_tree_deeper_than_the_descriptors_goes),
+		cmocka_unit_test(a_tree_that_another_removes_too_goes),
 		cmocka_unit_test(paths_are_judged_lexically),
 		cmocka_unit_test(digests_are_sha256),
 		cmocka_unit_test(times_format_and_parse_back),
