@@ -124,12 +124,14 @@ void run_manager_delete(
 	_cleanup_(run_record_release) struct run_record record = { 0 };
 	struct error err = ERROR_INIT;
 	struct reply *reply;
-	int r = 0;
+	int r;
 
-	if (run_live_find(manager, run_id))
-		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
-	else if ((r = history_get(manager->options.history, run_id, &record)) < 0)
+	(void)run_live_named(manager, run_id);
+	r = run_manager_get(manager, run_id, &record);
+	if (r < 0)
 		no_such_run(run_id, r, &err);
+	else if (!run_state_is_terminal(record.state))
+		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
 	if (r < 0) {
 		done(data, NULL, &err);
 		return;

@@ -37,7 +37,7 @@ static bool waits(const struct run_live *run)
 static void change(struct run_manager *manager, const char *run_id, const char *held_by,
 	run_manager_done done, void *data)
 {
-	struct run_live *run = run_live_find(manager, run_id);
+	struct run_live *run = run_live_named(manager, run_id);
 	struct error err = ERROR_INIT;
 	struct reply *reply;
 

@@ -127,6 +127,9 @@ struct run_manager {
 struct run_live *run_live_new(struct run_manager *manager, const struct run_record *record);
 void run_live_enlist(struct run_live *run); /* into the table */
 struct run_live *run_live_find(const struct run_manager *manager, const char *run_id);
+/* The same for who asks by name, and so may know a run from history before its submit was told that it
+ * is there: that is told first. Not from within history_dispatch(). */
+struct run_live *run_live_named(const struct run_manager *manager, const char *run_id);
 /* One call has come back: free it when it was the last that an ended run waited for. */
 void run_live_unpend(struct run_live *run);
 void run_live_changed(struct run_live *run, bool over);

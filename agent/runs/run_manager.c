@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "runs/run_live.h"
+#include "runs/run_submit.h"
 
 /* ---- the table of live runs ---- */
 
@@ -28,6 +29,14 @@ struct run_live *run_live_find(const struct run_manager *manager, const char *ru
 	struct run_live **found = tfind(&key, &manager->by_id, compare_ids);
 
 	return found ? *found : NULL;
+}
+
+/* What history shows is committed: the news of it waits to be dispatched, or is about to. */
+struct run_live *run_live_named(const struct run_manager *manager, const char *run_id)
+{
+	if (run_submit_is_under_way(manager, run_id))
+		history_dispatch(manager->options.history);
+	return run_live_find(manager, run_id);
 }
 
 struct run_live *run_live_new(struct run_manager *manager, const struct run_record *record)
@@ -301,7 +310,16 @@ int run_manager_get(struct run_manager *manager, const char *run_id, struct run_
 int run_manager_resolve(struct run_manager *manager, const struct history_viewer *viewer,
 	const char *name, char **ret_run_id)
 {
-	return history_resolve(manager->options.history, viewer, name, ret_run_id);
+	int r = history_resolve(manager->options.history, viewer, name, ret_run_id);
+
+	if (r >= 0)
+		(void)run_live_named(manager, *ret_run_id);
+	return r;
+}
+
+bool run_manager_is_accepting(const struct run_manager *manager, const char *run_id)
+{
+	return !run_live_named(manager, run_id) && run_submit_is_under_way(manager, run_id);
 }
 
 bool run_manager_is_live(const struct run_manager *manager, const char *run_id)

@@ -39,6 +39,6 @@ void reply_send(struct reply *reply, int result);
 
 /* -ENOENT: there is none; another: the history's fault. Returns r. */
 int no_such_run(const char *run_id, int r, struct error *err);
-/* It is in no table: told at once that it has ended, or that there is none. */
+/* It is in no table: told at once that it has ended, or that there is none (yet). */
 void reply_of_ended(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);
