@@ -49,6 +49,7 @@ struct run_live {
 	unsigned start_failures; /* that were not for want of room */
 	unsigned owed;           /* bits of enum owed: what is to be tried again */
 	unsigned complained;     /* the same: of what the log has been told */
+	bool keep_work;          /* of its clean-up, as its result */
 	int clean_result;
 
 	struct run_request request; /* read from the definition when it gets its turn */

@@ -93,3 +93,13 @@ def test_a_run_whose_first_attempt_found_no_room_runs_once(make_chaos):
     daemon.launch()
     assert daemon.wait_ended(run)["status"] == "Completed"
     assert witness.read_text() == "begun\n"
+
+def test_a_run_that_was_deleted_while_it_was_laid_out_leaves_nothing(make_chaos):
+    daemon = make_chaos()
+    # The delete's own clean-up is refused: what is laid out meanwhile would fail it now and then.
+    daemon.launch("prepare.log=delay-1500,finish.clean_up=EBUSY")
+    run = daemon.submit({"x": ""}, command="exec sleep 600")
+    wait_for(lambda: daemon.record(run)["status"] == "Preparing", "it is laid out")
+    assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
+    assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
+    wait_for(lambda: not (daemon.state / "runs" / run).exists(), "its folder goes")
