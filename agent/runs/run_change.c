@@ -5,6 +5,7 @@
 
 #include "common/fail_point.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/run_request.h"
 #include "common/unowed.h"
@@ -59,17 +60,69 @@ void run_manager_patch(struct run_manager *manager, const char *run_id, const st
 		reply);
 }
 
-static void delete_on_thread(struct user_work *work)
+/* ---- delete ---- */
+
+static void remove_on_thread(struct user_work *work)
 {
-	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
+	struct reply *reply = container_of(work, struct reply, work);
+
+	reply->removed = finish_clean_up(reply->dir, false);
 }
 
+/* In his own folders a user can make us wait. */
+static void remove_folder(struct reply *reply, void (*done)(struct user_work *work))
+{
+	user_work_queue(&reply->manager->works, reply->owner,
+		run_is_foreign(reply->manager, reply->owner), &reply->work, remove_on_thread, done);
+}
+
+/* What cannot be removed just now is not left until the next daemon sweeps. */
+static void removed(struct user_work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+	struct run_manager *manager = reply->manager;
+
+	if (reply->removed >= 0 || reply->removed == -ENOENT || manager->stopping) {
+		reply_free(reply);
+		return;
+	}
+	if (!reply->complained)
+		log_error("%s: it was deleted, and its folder cannot be removed: %s; trying again "
+			  "every second",
+			reply->run_id, strerror(-reply->removed));
+	reply->complained = true;
+	TAILQ_INSERT_TAIL(&manager->unremoved, reply, entry);
+	run_manager_retry_soon(manager);
+}
+
+void run_deletes_retry(struct run_manager *manager)
+{
+	struct reply *reply;
+
+	while ((reply = TAILQ_FIRST(&manager->unremoved))) {
+		TAILQ_REMOVE(&manager->unremoved, reply, entry);
+		remove_folder(reply, removed);
+	}
+}
+
+void run_deletes_drop(struct run_manager *manager)
+{
+	struct reply *reply;
+
+	while ((reply = TAILQ_FIRST(&manager->unremoved))) {
+		TAILQ_REMOVE(&manager->unremoved, reply, entry);
+		reply_free(reply);
+	}
+}
+
+/* The run is gone, whatever becomes of its folder: it is marked. */
 static void delete_done(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 	struct error none = ERROR_INIT;
 
-	reply_fail(reply, &none);
+	reply->done(reply->data, NULL, &none);
+	removed(work);
 }
 
 /* History knows the run still: its folder is owed to it. */
@@ -87,14 +140,10 @@ static void deleted(void *data, int result)
 {
 	struct reply *reply = data;
 
-	if (result < 0) {
+	if (result < 0)
 		delete_failed(reply, result);
-		return;
-	}
-	/* In his own folders a user can make us wait. */
-	user_work_queue(&reply->manager->works, reply->owner,
-		run_is_foreign(reply->manager, reply->owner), &reply->work, delete_on_thread,
-		delete_done);
+	else
+		remove_folder(reply, delete_done);
 }
 
 static void mark_on_thread(struct user_work *work)

@@ -87,6 +87,7 @@ enum owed {
 
 TAILQ_HEAD(run_live_list, run_live);
 TAILQ_HEAD(submit_list, submit);
+TAILQ_HEAD(reply_list, reply);
 TAILQ_HEAD(drain_list, drain_change);
 
 /* <state>/drain, as it is in force. */
@@ -103,6 +104,7 @@ struct run_manager {
 	void *by_id; /* tsearch tree of struct run_live, k: record.run_id */
 	struct run_live_list all;
 	struct run_live_list unclean; /* over, but for their folders: `all` links them here */
+	struct reply_list unremoved;  /* deletes that were answered, the same */
 	struct scheduler scheduler;
 	struct gpu_pool *gpu_pool; /* NULL: there are no GPUs */
 	bool gpus_stale;           /* some came back after the last look */
@@ -216,7 +218,14 @@ void run_live_commit_final(struct run_live *run);
 void run_live_clean_up(struct run_live *run); /* of one that is over */
 void run_live_start_clean_up(struct run_live *run);
 
+/* run_change.c */
+/* The folders of deleted runs that are still there; the next daemon does what is dropped. */
+void run_deletes_retry(struct run_manager *manager);
+void run_deletes_drop(struct run_manager *manager);
+
 /* run_owed.c */
+/* All that is owed, within a second. */
+void run_manager_retry_soon(struct run_manager *manager);
 /* ENOSPC and the like: what may be there again in a while. */
 bool run_is_shortage(int error);
 /* To be tried again within a second. The log is told once what failed; doing NULL: it is not. */

@@ -212,6 +212,7 @@ int run_manager_new(
 	TAILQ_INIT(&manager->submits);
 	TAILQ_INIT(&manager->drain_changes);
 	TAILQ_INIT(&manager->unclean);
+	TAILQ_INIT(&manager->unremoved);
 	r = clock_boot_id(manager->boot_id);
 	if (r >= 0)
 		r = make_runs_dir(manager);
@@ -283,6 +284,7 @@ void run_manager_free(struct run_manager *manager, void (*freed)(void *data), vo
 		TAILQ_REMOVE(&manager->unclean, run, all);
 		run_live_unpend(run);
 	}
+	run_deletes_drop(manager);
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
 		if (run->pending)

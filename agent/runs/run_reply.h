@@ -27,7 +27,9 @@ struct reply {
 	struct user_work work; /* delete: the folder */
 	uid_t owner;           /* likewise */
 	char *dir;
-	int marked; /* likewise: 0, or a negative errno */
+	int marked, removed;      /* likewise: 0, or a negative errno */
+	bool complained;          /* likewise: the log knows that it cannot be removed */
+	TAILQ_ENTRY(reply) entry; /* run_manager::unremoved */
 };
 
 struct reply *reply_new(

@@ -103,3 +103,15 @@ def test_a_run_that_was_deleted_while_it_was_laid_out_leaves_nothing(make_chaos)
     assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
     assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
     wait_for(lambda: not (daemon.state / "runs" / run).exists(), "its folder goes")
+
+
+def test_a_delete_that_could_not_remove_the_folder_goes_on_with_it(make_chaos):
+    daemon = make_chaos()
+    daemon.launch("finish.clean_up=EMFILE:2")
+    run = daemon.submit({"x": ""}, command="exit 3")
+    assert daemon.wait_ended(run)["exit_code"] == 3
+    folder = daemon.state / "runs" / run
+    wait_for(lambda: not (folder / "exit").exists(), "what is spent goes")
+    assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
+    wait_for(lambda: not folder.exists(), "its folder goes")
+    assert f"{run}: it was deleted, and its folder cannot be removed" in daemon.last_words()
