@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "runs/run_live.h"
+#include "runs/submission.h"
 
 /* So long the outputs of a run wait for room before it is called an error. */
 #define ROOM_PATIENCE_US (600 * USEC_PER_SEC)
@@ -89,6 +90,9 @@ static void final_committed(void *data, int result)
 	log_info("%s: %s%s%s", run->record.run_id, run_state_name(run->record.state),
 		run->record.cause ? " " : "",
 		run->record.cause ? run_cause_name(run->record.cause) : "");
+	/* Should it have failed at the submit: what the mark holds is the submitter's environment, and the
+	 * clean-up leaves marks. No delete can have begun yet. */
+	(void)submission_accept(run->dir);
 	run_live_over(run);
 	if (!run->prepare_busy) /* else when that has come back */
 		run_live_start_clean_up(run);

@@ -115,3 +115,14 @@ def test_a_delete_that_could_not_remove_the_folder_goes_on_with_it(make_chaos):
     assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
     wait_for(lambda: not folder.exists(), "its folder goes")
     assert f"{run}: it was deleted, and its folder cannot be removed" in daemon.last_words()
+
+
+def test_the_environment_goes_though_the_run_was_never_accepted_nor_started(make_chaos):
+    daemon = make_chaos()
+    daemon.launch("submit.accept=EIO")
+    run = daemon.submit({"x": ""}, command="exec sleep 600", hold=True, submit_environment={"TOKEN": "secret-of-ana"})
+    folder = daemon.state / "runs" / run
+    assert b"secret-of-ana" in (folder / "unowed").read_bytes()
+    assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
+    assert daemon.wait_ended(run)["status"] == "Canceled"
+    wait_for(lambda: not os.listdir(folder), "what is spent goes")
