@@ -158,12 +158,16 @@ static void marked(struct user_work *work)
 	struct reply *reply = container_of(work, struct reply, work);
 	struct error err = ERROR_INIT;
 
-	if (reply->marked >= 0) {
+	if (reply->marked < 0)
+		error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s",
+			reply->dir);
+	else /* one may have come meanwhile */
+		(void)run_after_check_delete(reply->manager, reply->run_id, reply->owner, &err);
+	if (!err.code) {
 		history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
 		return;
 	}
 	(void)unowed_unmark(reply->dir);
-	error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s", reply->dir);
 	reply_fail(reply, &err);
 }
 
@@ -181,6 +185,8 @@ void run_manager_delete(
 		no_such_run(run_id, r, &err);
 	else if (!run_state_is_terminal(record.state))
 		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+	else
+		r = run_after_check_delete(manager, run_id, record.owner, &err);
 	if (r < 0) {
 		done(data, NULL, &err);
 		return;
