@@ -52,6 +52,9 @@ struct run_live {
 	bool keep_work;          /* of its clean-up, as its result */
 	int clean_result;
 
+	unsigned hold_changes; /* on their way to history, */
+	char *held_stored;     /* and who holds it as history has it, meanwhile; NULL: nobody */
+
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
 	struct identity as; /* whose it is, while the work goes on; of a foreign one only */

@@ -69,6 +69,7 @@ static void run_live_free(struct run_live *run)
 	finish_release(&run->finish);
 	identity_release(&run->as);
 	strv_free(run->gpu_ids);
+	free(run->held_stored);
 	free(run->dir);
 	free(run);
 }

@@ -23,7 +23,7 @@ struct reply {
 	struct pairs tags;
 	char *display_name;
 	bool has_shared, shared;
-	char *held_by;         /* hold, release: who held it before; NULL: nobody */
+	char *held_by;         /* hold, release: who is to hold it; NULL: nobody */
 	struct user_work work; /* delete: the folder */
 	uid_t owner;           /* likewise */
 	char *dir;
