@@ -254,6 +254,15 @@ static int open_to_empty(int dirfd, const char *name)
 	return fd;
 }
 
+int dir_open_to_empty(int dirfd, const char *path)
+{
+	int fd = open_to_empty(dirfd, path);
+
+	if (fd < 0)
+		return errno == ELOOP ? -ENOTDIR : -errno;
+	return fd;
+}
+
 /* Takes over fd. */
 static void empty_directory(struct removal *removal, int fd, int depth)
 {

@@ -60,6 +60,10 @@ int dir_make(const char *path, mode_t mode);
  */
 int tree_remove(int dirfd, const char *path);
 
+/* A directory of which something is to be removed: one without permissions is given some. -ENOTDIR
+ * (a link too), -ENOENT. */
+int dir_open_to_empty(int dirfd, const char *path);
+
 /* Is relative inside: no "..", not absolute, no empty part, not ""? Lexical, opens nothing. */
 bool path_is_inside(const char *relative);
 

@@ -13,6 +13,7 @@
 #include "common/file.h"
 #include "common/mem.h"
 
+#define REMOVE_TRIES 10
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 int unowed_mark(const char *run_dir)
@@ -49,17 +50,25 @@ int unowed_become(const char *run_dir, const char *name)
 	return rename(mark, file) < 0 && errno != ENOENT ? -errno : 0;
 }
 
+/* Takes over fd. */
+static int dir_of(int fd, DIR **ret)
+{
+	_cleanup_(closep) int mine = fd;
+
+	*ret = fdopendir(mine);
+	if (!*ret)
+		return -errno;
+	(void)TAKE_FD(mine);
+	return 0;
+}
+
 static int open_dir(int dirfd, const char *path, DIR **ret)
 {
-	_cleanup_(closep) int fd = openat(dirfd, path, OPEN_DIR);
+	int fd = openat(dirfd, path, OPEN_DIR);
 
 	if (fd < 0)
 		return errno == ELOOP ? -ENOTDIR : -errno;
-	*ret = fdopendir(fd);
-	if (!*ret)
-		return -errno;
-	(void)TAKE_FD(fd);
-	return 0;
+	return dir_of(fd, ret);
 }
 
 /* The next that is no ".", "..". errno is 0 after the last. */
@@ -114,11 +123,25 @@ static int remove_but_mark(DIR *dir)
 	return r < 0 || is_marked(dir) <= 0 ? r : file_fsync(dirfd(dir));
 }
 
-int unowed_remove(const char *run_dir)
+static int remove_once(const char *run_dir)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
-	int r = open_dir(AT_FDCWD, run_dir, &dir);
+	int fd = dir_open_to_empty(AT_FDCWD, run_dir);
+	int r = fd < 0 ? fd : dir_of(fd, &dir);
 
-	r = r < 0 ? 0 : remove_but_mark(dir); /* a link and the like go as they are */
+	if (r >= 0)
+		r = remove_but_mark(dir);
+	else if (r == -ENOTDIR || r == -ENOENT)
+		r = 0; /* a link and the like go as they are */
 	return r < 0 ? r : tree_remove(AT_FDCWD, run_dir);
+}
+
+/* A mark that came after the last look keeps the folder there. It comes once from each delete. */
+int unowed_remove(const char *run_dir)
+{
+	int r = -ENOTEMPTY;
+
+	for (int i = 0; r == -ENOTEMPTY && i < REMOVE_TRIES; i++)
+		r = remove_once(run_dir);
+	return r == -ENOENT ? 0 : r; /* somebody else was faster */
 }

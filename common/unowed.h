@@ -32,5 +32,6 @@ int unowed_become(const char *run_dir, const char *name);
  * find it in history after that looks once more: a delete has marked it by then. */
 int unowed_look(int runs_fd, const char *name);
 
-/* As tree_remove(), of a run's folder: the mark goes when all else has gone, and durably so. */
+/* As tree_remove(), of a run's folder: the mark goes when all else has gone, and durably so. Somebody
+ * else may mark or remove it meanwhile. */
 int unowed_remove(const char *run_dir);

@@ -171,6 +171,8 @@ void logs_read(struct call *call)
 		return;
 	if (!is_log) {
 		not_read(call, -ENOENT);
+	} else if (run_manager_is_accepting(call->api->options.runs, call->run_id)) {
+		api_fail(call, -EAGAIN, "run_id", "%s is being accepted; try again", call->run_id);
 	} else if (!run_manager_is_live(call->api->options.runs, call->run_id)) {
 		read_ended(call, &query);
 	} else if (!live_files_are_ours(call, call->rest)) {

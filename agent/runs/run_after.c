@@ -74,6 +74,37 @@ void run_live_unfollow(struct run_live *run)
 		unfollow(each);
 }
 
+/* ---- a delete ---- */
+
+/* What is queued, and what a restart may queue again, looks up then how the other one ended. */
+static bool needs(const struct run_live *run, const char *run_id)
+{
+	enum run_state state = run->record.state;
+	bool any;
+
+	if (run->ending || (state != RUN_QUEUED && state != RUN_PREPARING && state != RUN_STARTING))
+		return false;
+	for (char **entry = run->record.after; entry && *entry; entry++)
+		if (!strcmp(parse_after(*entry, &any), run_id) && !any)
+			return true;
+	return false;
+}
+
+int run_after_check_delete(
+	const struct run_manager *manager, const char *run_id, uid_t owner, struct error *err)
+{
+	const struct run_live *run;
+
+	TAILQ_FOREACH(run, &manager->all, all)
+	if (needs(run, run_id))
+		return error_set(err, -EBUSY, "run_id",
+			"%s is to begin after %s (afterok): delete this when that one runs, or "
+			"cancel that one first",
+			run->record.owner == owner ? run->record.run_id : "a run of another user",
+			run_id);
+	return 0;
+}
+
 /* ---- what the end of one means ---- */
 
 static void end_for_want(struct run_live *run, const char *run_id, const char *what)

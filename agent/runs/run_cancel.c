@@ -133,7 +133,7 @@ static void cancel_live(struct reply *reply)
 void run_manager_cancel(struct run_manager *manager, const char *run_id, uid_t by,
 	run_manager_done done, void *data)
 {
-	struct run_live *run = run_live_find(manager, run_id);
+	struct run_live *run = run_live_named(manager, run_id);
 	struct reply *reply;
 
 	if (run && !run_live_is_recovered(run)) {

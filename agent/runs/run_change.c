@@ -5,6 +5,7 @@
 
 #include "common/fail_point.h"
 #include "common/file.h"
+#include "common/log.h"
 #include "common/mem.h"
 #include "common/run_request.h"
 #include "common/unowed.h"
@@ -59,17 +60,69 @@ void run_manager_patch(struct run_manager *manager, const char *run_id, const st
 		reply);
 }
 
-static void delete_on_thread(struct user_work *work)
+/* ---- delete ---- */
+
+static void remove_on_thread(struct user_work *work)
 {
-	(void)finish_clean_up(container_of(work, struct reply, work)->dir, false);
+	struct reply *reply = container_of(work, struct reply, work);
+
+	reply->removed = finish_clean_up(reply->dir, false);
 }
 
+/* In his own folders a user can make us wait. */
+static void remove_folder(struct reply *reply, void (*done)(struct user_work *work))
+{
+	user_work_queue(&reply->manager->works, reply->owner,
+		run_is_foreign(reply->manager, reply->owner), &reply->work, remove_on_thread, done);
+}
+
+/* What cannot be removed just now is not left until the next daemon sweeps. */
+static void removed(struct user_work *work)
+{
+	struct reply *reply = container_of(work, struct reply, work);
+	struct run_manager *manager = reply->manager;
+
+	if (reply->removed >= 0 || reply->removed == -ENOENT || manager->stopping) {
+		reply_free(reply);
+		return;
+	}
+	if (!reply->complained)
+		log_error("%s: it was deleted, and its folder cannot be removed: %s; trying again "
+			  "every second",
+			reply->run_id, strerror(-reply->removed));
+	reply->complained = true;
+	TAILQ_INSERT_TAIL(&manager->unremoved, reply, entry);
+	run_manager_retry_soon(manager);
+}
+
+void run_deletes_retry(struct run_manager *manager)
+{
+	struct reply *reply;
+
+	while ((reply = TAILQ_FIRST(&manager->unremoved))) {
+		TAILQ_REMOVE(&manager->unremoved, reply, entry);
+		remove_folder(reply, removed);
+	}
+}
+
+void run_deletes_drop(struct run_manager *manager)
+{
+	struct reply *reply;
+
+	while ((reply = TAILQ_FIRST(&manager->unremoved))) {
+		TAILQ_REMOVE(&manager->unremoved, reply, entry);
+		reply_free(reply);
+	}
+}
+
+/* The run is gone, whatever becomes of its folder: it is marked. */
 static void delete_done(struct user_work *work)
 {
 	struct reply *reply = container_of(work, struct reply, work);
 	struct error none = ERROR_INIT;
 
-	reply_fail(reply, &none);
+	reply->done(reply->data, NULL, &none);
+	removed(work);
 }
 
 /* History knows the run still: its folder is owed to it. */
@@ -87,14 +140,10 @@ static void deleted(void *data, int result)
 {
 	struct reply *reply = data;
 
-	if (result < 0) {
+	if (result < 0)
 		delete_failed(reply, result);
-		return;
-	}
-	/* In his own folders a user can make us wait. */
-	user_work_queue(&reply->manager->works, reply->owner,
-		run_is_foreign(reply->manager, reply->owner), &reply->work, delete_on_thread,
-		delete_done);
+	else
+		remove_folder(reply, delete_done);
 }
 
 static void mark_on_thread(struct user_work *work)
@@ -109,12 +158,16 @@ static void marked(struct user_work *work)
 	struct reply *reply = container_of(work, struct reply, work);
 	struct error err = ERROR_INIT;
 
-	if (reply->marked >= 0) {
+	if (reply->marked < 0)
+		error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s",
+			reply->dir);
+	else /* one may have come meanwhile */
+		(void)run_after_check_delete(reply->manager, reply->run_id, reply->owner, &err);
+	if (!err.code) {
 		history_delete(reply->manager->options.history, reply->run_id, deleted, reply);
 		return;
 	}
 	(void)unowed_unmark(reply->dir);
-	error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s", reply->dir);
 	reply_fail(reply, &err);
 }
 
@@ -124,12 +177,16 @@ void run_manager_delete(
 	_cleanup_(run_record_release) struct run_record record = { 0 };
 	struct error err = ERROR_INIT;
 	struct reply *reply;
-	int r = 0;
+	int r;
 
-	if (run_live_find(manager, run_id))
-		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
-	else if ((r = history_get(manager->options.history, run_id, &record)) < 0)
+	(void)run_live_named(manager, run_id);
+	r = run_manager_get(manager, run_id, &record);
+	if (r < 0)
 		no_such_run(run_id, r, &err);
+	else if (!run_state_is_terminal(record.state))
+		r = error_set(&err, -EBUSY, "run_id", "%s has not ended; cancel it first", run_id);
+	else
+		r = run_after_check_delete(manager, run_id, record.owner, &err);
 	if (r < 0) {
 		done(data, NULL, &err);
 		return;

@@ -22,8 +22,8 @@
 
 struct drain_change {
 	struct run_manager *manager;
-	struct drain before;
-	char *text; /* NULL: the file goes */
+	struct drain before; /* as it was written last */
+	char *text;          /* NULL: the file goes */
 	int result;
 	struct work work;
 	run_manager_done done;
@@ -138,13 +138,12 @@ static void write_next(struct run_manager *manager)
 
 static void take_back(struct drain_change *change)
 {
-	struct run_manager *manager = change->manager;
+	struct drain_change *next = TAILQ_NEXT(change, entry);
+	/* Another one has been asked for meanwhile: that one counts, unless it fails as well. */
+	struct drain *to = next ? &next->before : &change->manager->drain;
 
-	/* Another one has been asked for meanwhile: that one counts. */
-	if (TAILQ_NEXT(change, entry))
-		return;
-	drain_release(&manager->drain);
-	manager->drain = change->before;
+	drain_release(to);
+	*to = change->before;
 	change->before = (struct drain){ 0 };
 }
 

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "runs/run_live.h"
+#include "runs/submission.h"
 
 /* So long the outputs of a run wait for room before it is called an error. */
 #define ROOM_PATIENCE_US (600 * USEC_PER_SEC)
@@ -19,7 +20,7 @@ static void clean_up(struct user_work *work)
 {
 	struct run_live *run = container_of(work, struct run_live, work);
 
-	run->clean_result = finish_clean_up(run->dir, run->record.state != RUN_COMPLETED);
+	run->clean_result = finish_clean_up(run->dir, run->keep_work);
 }
 
 /* The submitter's environment is in there: it is not left until the next daemon sweeps. */
@@ -36,11 +37,22 @@ static void clean_up_done(struct user_work *work)
 	run_live_owe(run, OWED_CLEAN_UP, "its folder cannot be cleaned up", run->clean_result);
 }
 
+/* One that was canceled while it was laid out may have been deleted by then, and the delete has found
+ * less than there is now. */
+static bool is_deleted(const struct run_live *run)
+{
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+
+	return history_get(run->manager->options.history, run->record.run_id, &record) == -ENOENT;
+}
+
 /* In his own folders a user can make us wait. */
 void run_live_clean_up(struct run_live *run)
 {
-	bool limited =
-		run->record.state == RUN_COMPLETED && run_is_foreign(run->manager, run->turn.uid);
+	bool limited;
+
+	run->keep_work = run->record.state != RUN_COMPLETED && !is_deleted(run);
+	limited = !run->keep_work && run_is_foreign(run->manager, run->turn.uid);
 
 	user_work_queue(
 		&run->manager->works, run->turn.uid, limited, &run->work, clean_up, clean_up_done);
@@ -78,6 +90,9 @@ static void final_committed(void *data, int result)
 	log_info("%s: %s%s%s", run->record.run_id, run_state_name(run->record.state),
 		run->record.cause ? " " : "",
 		run->record.cause ? run_cause_name(run->record.cause) : "");
+	/* Should it have failed at the submit: what the mark holds is the submitter's environment, and the
+	 * clean-up leaves marks. No delete can have begun yet. */
+	(void)submission_accept(run->dir);
 	run_live_over(run);
 	if (!run->prepare_busy) /* else when that has come back */
 		run_live_start_clean_up(run);

@@ -3,7 +3,8 @@
  * run_hold - runs are held back in the queue, and released; see run_manager.h
  *
  * It counts at once, so that nothing starts meanwhile, and is told when it is durable. What cannot be
- * written is taken back.
+ * written is taken back: to what history has confirmed last, for the change before it may have failed
+ * as well.
  */
 #include "common/log.h"
 #include "common/mem.h"
@@ -17,13 +18,23 @@ static void set_held(struct run_live *run, const char *held_by)
 	run_live_changed(run, false);
 }
 
+/* Of several the last one counts. */
+static void change_told(struct run_live *run, const char *held_by, int result)
+{
+	run->hold_changes--;
+	if (result >= 0)
+		mem_replace(&run->held_stored, held_by);
+	else if (!run->hold_changes && run_live_is_queued(run))
+		set_held(run, run->held_stored);
+}
+
 static void changed(void *data, int result)
 {
 	struct reply *reply = data;
 	struct run_live *run = run_live_find(reply->manager, reply->run_id);
 
-	if (result < 0 && run && run_live_is_queued(run))
-		set_held(run, reply->held_by);
+	if (run)
+		change_told(run, reply->held_by, result);
 	run_live_schedule(reply->manager);
 	reply_send(reply, result);
 }
@@ -37,7 +48,7 @@ static bool waits(const struct run_live *run)
 static void change(struct run_manager *manager, const char *run_id, const char *held_by,
 	run_manager_done done, void *data)
 {
-	struct run_live *run = run_live_find(manager, run_id);
+	struct run_live *run = run_live_named(manager, run_id);
 	struct error err = ERROR_INIT;
 	struct reply *reply;
 
@@ -52,11 +63,13 @@ static void change(struct run_manager *manager, const char *run_id, const char *
 		return;
 	}
 	reply = reply_new(manager, run_id, done, data);
-	if (!run->record.held_by == !held_by) {
+	if (!run->record.held_by == !held_by && !run->hold_changes) {
 		reply_send(reply, 0);
 		return;
 	}
-	reply->held_by = mem_strdup(run->record.held_by);
+	if (!run->hold_changes++)
+		mem_replace(&run->held_stored, run->record.held_by);
+	reply->held_by = mem_strdup(held_by);
 	set_held(run, held_by);
 	log_info("%s: %s%s", run_id, held_by ? "held by " : "released", held_by ? held_by : "");
 	history_update(manager->options.history, &run->record, HISTORY_DURABLE, changed, reply);

@@ -49,7 +49,11 @@ struct run_live {
 	unsigned start_failures; /* that were not for want of room */
 	unsigned owed;           /* bits of enum owed: what is to be tried again */
 	unsigned complained;     /* the same: of what the log has been told */
+	bool keep_work;          /* of its clean-up, as its result */
 	int clean_result;
+
+	unsigned hold_changes; /* on their way to history, */
+	char *held_stored;     /* and who holds it as history has it, meanwhile; NULL: nobody */
 
 	struct run_request request; /* read from the definition when it gets its turn */
 	struct prepare prepare;
@@ -86,6 +90,7 @@ enum owed {
 
 TAILQ_HEAD(run_live_list, run_live);
 TAILQ_HEAD(submit_list, submit);
+TAILQ_HEAD(reply_list, reply);
 TAILQ_HEAD(drain_list, drain_change);
 
 /* <state>/drain, as it is in force. */
@@ -102,6 +107,7 @@ struct run_manager {
 	void *by_id; /* tsearch tree of struct run_live, k: record.run_id */
 	struct run_live_list all;
 	struct run_live_list unclean; /* over, but for their folders: `all` links them here */
+	struct reply_list unremoved;  /* deletes that were answered, the same */
 	struct scheduler scheduler;
 	struct gpu_pool *gpu_pool; /* NULL: there are no GPUs */
 	bool gpus_stale;           /* some came back after the last look */
@@ -127,6 +133,9 @@ struct run_manager {
 struct run_live *run_live_new(struct run_manager *manager, const struct run_record *record);
 void run_live_enlist(struct run_live *run); /* into the table */
 struct run_live *run_live_find(const struct run_manager *manager, const char *run_id);
+/* The same for who asks by name, and so may know a run from history before its submit was told that it
+ * is there: that is told first. Not from within history_dispatch(). */
+struct run_live *run_live_named(const struct run_manager *manager, const char *run_id);
 /* One call has come back: free it when it was the last that an ended run waited for. */
 void run_live_unpend(struct run_live *run);
 void run_live_changed(struct run_live *run, bool over);
@@ -169,6 +178,9 @@ int run_queue_admit(struct run_manager *manager, const struct run_request *reque
 /* -EINVAL: it is to follow a run that there is not. */
 int run_after_check(
 	struct run_manager *manager, const struct run_request *request, struct error *err);
+/* -EBUSY: one that has not started yet is to follow this run, which has Completed, and would not find it. */
+int run_after_check_delete(
+	const struct run_manager *manager, const char *run_id, uid_t owner, struct error *err);
 /* record.after of a request; strv. */
 char **run_after_format(const struct run_request *request);
 /* Of one that has just been queued: whom it waits for, from record.after. It may end here. */
@@ -212,7 +224,14 @@ void run_live_commit_final(struct run_live *run);
 void run_live_clean_up(struct run_live *run); /* of one that is over */
 void run_live_start_clean_up(struct run_live *run);
 
+/* run_change.c */
+/* The folders of deleted runs that are still there; the next daemon does what is dropped. */
+void run_deletes_retry(struct run_manager *manager);
+void run_deletes_drop(struct run_manager *manager);
+
 /* run_owed.c */
+/* All that is owed, within a second. */
+void run_manager_retry_soon(struct run_manager *manager);
 /* ENOSPC and the like: what may be there again in a while. */
 bool run_is_shortage(int error);
 /* To be tried again within a second. The log is told once what failed; doing NULL: it is not. */

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "runs/run_live.h"
+#include "runs/run_submit.h"
 
 /* ---- the table of live runs ---- */
 
@@ -28,6 +29,14 @@ struct run_live *run_live_find(const struct run_manager *manager, const char *ru
 	struct run_live **found = tfind(&key, &manager->by_id, compare_ids);
 
 	return found ? *found : NULL;
+}
+
+/* What history shows is committed: the news of it waits to be dispatched, or is about to. */
+struct run_live *run_live_named(const struct run_manager *manager, const char *run_id)
+{
+	if (run_submit_is_under_way(manager, run_id))
+		history_dispatch(manager->options.history);
+	return run_live_find(manager, run_id);
 }
 
 struct run_live *run_live_new(struct run_manager *manager, const struct run_record *record)
@@ -60,6 +69,7 @@ static void run_live_free(struct run_live *run)
 	finish_release(&run->finish);
 	identity_release(&run->as);
 	strv_free(run->gpu_ids);
+	free(run->held_stored);
 	free(run->dir);
 	free(run);
 }
@@ -203,6 +213,7 @@ int run_manager_new(
 	TAILQ_INIT(&manager->submits);
 	TAILQ_INIT(&manager->drain_changes);
 	TAILQ_INIT(&manager->unclean);
+	TAILQ_INIT(&manager->unremoved);
 	r = clock_boot_id(manager->boot_id);
 	if (r >= 0)
 		r = make_runs_dir(manager);
@@ -274,6 +285,7 @@ void run_manager_free(struct run_manager *manager, void (*freed)(void *data), vo
 		TAILQ_REMOVE(&manager->unclean, run, all);
 		run_live_unpend(run);
 	}
+	run_deletes_drop(manager);
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
 		if (run->pending)
@@ -301,7 +313,16 @@ int run_manager_get(struct run_manager *manager, const char *run_id, struct run_
 int run_manager_resolve(struct run_manager *manager, const struct history_viewer *viewer,
 	const char *name, char **ret_run_id)
 {
-	return history_resolve(manager->options.history, viewer, name, ret_run_id);
+	int r = history_resolve(manager->options.history, viewer, name, ret_run_id);
+
+	if (r >= 0)
+		(void)run_live_named(manager, *ret_run_id);
+	return r;
+}
+
+bool run_manager_is_accepting(const struct run_manager *manager, const char *run_id)
+{
+	return !run_live_named(manager, run_id) && run_submit_is_under_way(manager, run_id);
 }
 
 bool run_manager_is_live(const struct run_manager *manager, const char *run_id)

@@ -27,6 +27,10 @@
  *
  * Who may do what is decided above: here an owner, an admin and root are the same.
  *
+ * A run is in history before the manager is told so. Who names one in between is told -EAGAIN (by a
+ * delete -EBUSY), unless what history has to tell can be dispatched then and there: so what names a run
+ * is not called from within history_dispatch(), nor from a `done`.
+ *
  * Threads: the loop's alone. Results of calls that take `done` come later, from the loop.
  */
 #pragma once
@@ -136,7 +140,8 @@ void run_manager_resume(struct run_manager *manager, uid_t by, run_manager_done 
 /* As history_patch(); -EINVAL as err->code when the tags would be too many. */
 void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
 	const char *display_name, const bool *shared, run_manager_done done, void *data);
-/* -EBUSY while it is live. */
+/* -EBUSY while it is live, or one that has not started yet is to begin when it has Completed (afterok):
+ * how it ended is known from its record alone. */
 void run_manager_delete(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);
 /* Artifacts whose bytes are in the store already. */
@@ -144,9 +149,11 @@ void run_manager_put_artifacts(struct run_manager *manager, const char *run_id,
 	const struct artifacts *artifacts, run_manager_done done, void *data);
 
 /* Of the runs that the viewer sees (NULL: all): id, unique prefix or "latest" -> id. -ENOENT,
- * -ENOTUNIQ. */
+ * -ENOTUNIQ. A run that history has just got is live when it returns, but for is_accepting(). */
 int run_manager_resolve(struct run_manager *manager, const struct history_viewer *viewer,
 	const char *name, char **ret_run_id);
+/* History shows it, and the manager is about to be told: not live yet, ask again. */
+bool run_manager_is_accepting(const struct run_manager *manager, const char *run_id);
 /* The record as it is now. The caller releases it. */
 int run_manager_get(struct run_manager *manager, const char *run_id, struct run_record *ret);
 

@@ -31,6 +31,7 @@ static void on_retry(uv_timer_t *timer)
 		TAILQ_REMOVE(&manager->unclean, run, all);
 		run_live_clean_up(run);
 	}
+	run_deletes_retry(manager);
 	for (run = TAILQ_FIRST(&manager->all); run; run = next) {
 		next = TAILQ_NEXT(run, all);
 		run_live_retry(run);
@@ -38,7 +39,7 @@ static void on_retry(uv_timer_t *timer)
 	run_live_schedule(manager);
 }
 
-static void arm_retry(struct run_manager *manager)
+void run_manager_retry_soon(struct run_manager *manager)
 {
 	if (!manager->stopping && !uv_is_active((uv_handle_t *)&manager->retry))
 		uv_timer_start(&manager->retry, on_retry, RETRY_MS, 0);
@@ -52,7 +53,7 @@ void run_live_owe(struct run_live *run, enum owed what, const char *doing, int e
 			strerror(-error));
 	}
 	run->owed |= what;
-	arm_retry(run->manager);
+	run_manager_retry_soon(run->manager);
 }
 
 /* Said once, however often it happens: a warning stays in the record. */
@@ -101,7 +102,7 @@ static void postpone(struct run_live *run, int error)
 	run_live_queue(run, 0, false);
 	run_live_commit_queued(run);
 	manager->short_of_room = true;
-	arm_retry(manager);
+	run_manager_retry_soon(manager);
 }
 
 void run_live_not_started(struct run_live *run, int error, const char *message)

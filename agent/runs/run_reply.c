@@ -69,12 +69,14 @@ void reply_of_ended(
 	struct error err = ERROR_INIT;
 	int r = history_get(manager->options.history, run_id, &record);
 
-	if (r < 0) {
+	if (r < 0)
 		no_such_run(run_id, r, &err);
-	} else {
+	else if (!run_state_is_terminal(record.state))
+		error_set(&err, -EAGAIN, "run_id", "%s is being accepted; try again", run_id);
+	else
 		error_set(&err, -EALREADY, "run_id", "%s has already ended: %s", run_id,
 			run_state_name(record.state));
+	if (r >= 0)
 		run_record_release(&record);
-	}
 	done(data, NULL, &err);
 }

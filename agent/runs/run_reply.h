@@ -23,11 +23,13 @@ struct reply {
 	struct pairs tags;
 	char *display_name;
 	bool has_shared, shared;
-	char *held_by;         /* hold, release: who held it before; NULL: nobody */
+	char *held_by;         /* hold, release: who is to hold it; NULL: nobody */
 	struct user_work work; /* delete: the folder */
 	uid_t owner;           /* likewise */
 	char *dir;
-	int marked; /* likewise: 0, or a negative errno */
+	int marked, removed;      /* likewise: 0, or a negative errno */
+	bool complained;          /* likewise: the log knows that it cannot be removed */
+	TAILQ_ENTRY(reply) entry; /* run_manager::unremoved */
 };
 
 struct reply *reply_new(
@@ -39,6 +41,6 @@ void reply_send(struct reply *reply, int result);
 
 /* -ENOENT: there is none; another: the history's fault. Returns r. */
 int no_such_run(const char *run_id, int r, struct error *err);
-/* It is in no table: told at once that it has ended, or that there is none. */
+/* It is in no table: told at once that it has ended, or that there is none (yet). */
 void reply_of_ended(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);

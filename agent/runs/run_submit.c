@@ -37,6 +37,16 @@ int64_t run_submits_of(const struct run_manager *manager, uid_t uid)
 	return count;
 }
 
+bool run_submit_is_under_way(const struct run_manager *manager, const char *run_id)
+{
+	const struct submit *submit;
+
+	TAILQ_FOREACH(submit, &manager->submits, entry)
+	if (!strcmp(submit->record.run_id, run_id))
+		return true;
+	return false;
+}
+
 static void submit_reply(struct submit *submit, const struct run_record *record)
 {
 	struct run_manager *manager = submit->manager;

@@ -262,7 +262,9 @@ static void on_supervisor_ended(void *data)
 
 	run->exit_status = pid_watch_reap(run->supervisor);
 	pid_watch_free(TAKE(run->supervisor));
-	ask(run, true);
+	/* One that is lost already may be in the hands of a sweep, which ends it. */
+	if (run->stage != EXECUTOR_LOST)
+		ask(run, true);
 	if (run->stage == EXECUTOR_LOST) {
 		run->seen_us = clock_utc();
 		log_reason(run);

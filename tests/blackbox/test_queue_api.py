@@ -238,6 +238,18 @@ def test_afterok_ends_when_the_other_does_not_complete(lab, ending):
         assert record["after"] == follow(named) and record["waiting_for"] is None
 
 
+def test_a_run_is_not_deleted_while_another_is_to_begin_after_it(lab):
+    first = lab.finish("pass", **QUICK)["run_id"]
+    second = quick(lab, hold=True, after=follow(first))
+    answer = lab.api("DELETE", f"/v1/runs/{first}")
+    assert (answer.status, answer.error["code"]) == (409, "Conflict") and second in answer.error["message"], answer
+    lab.terminate()
+    lab.start()
+    assert act(lab, second, "release").status == 200
+    assert lab.ended(second)["status"] == "Completed"
+    assert lab.api("DELETE", f"/v1/runs/{first}").status == 204
+
+
 def test_one_may_follow_what_is_over(lab):
     good, bad = lab.finish("pass", **QUICK)["run_id"], lab.finish("raise SystemExit(1)", **QUICK)["run_id"]
     assert lab.finish("pass", after=follow(good), **QUICK)["status"] == "Completed"

@@ -93,3 +93,36 @@ def test_a_run_whose_first_attempt_found_no_room_runs_once(make_chaos):
     daemon.launch()
     assert daemon.wait_ended(run)["status"] == "Completed"
     assert witness.read_text() == "begun\n"
+
+def test_a_run_that_was_deleted_while_it_was_laid_out_leaves_nothing(make_chaos):
+    daemon = make_chaos()
+    # The delete's own clean-up is refused: what is laid out meanwhile would fail it now and then.
+    daemon.launch("prepare.log=delay-1500,finish.clean_up=EBUSY")
+    run = daemon.submit({"x": ""}, command="exec sleep 600")
+    wait_for(lambda: daemon.record(run)["status"] == "Preparing", "it is laid out")
+    assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
+    assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
+    wait_for(lambda: not (daemon.state / "runs" / run).exists(), "its folder goes")
+
+
+def test_a_delete_that_could_not_remove_the_folder_goes_on_with_it(make_chaos):
+    daemon = make_chaos()
+    daemon.launch("finish.clean_up=EMFILE:2")
+    run = daemon.submit({"x": ""}, command="exit 3")
+    assert daemon.wait_ended(run)["exit_code"] == 3
+    folder = daemon.state / "runs" / run
+    wait_for(lambda: not (folder / "exit").exists(), "what is spent goes")
+    assert daemon.ask("DELETE", f"/v1/runs/{run}").status == 204
+    wait_for(lambda: not folder.exists(), "its folder goes")
+    assert f"{run}: it was deleted, and its folder cannot be removed" in daemon.last_words()
+
+
+def test_the_environment_goes_though_the_run_was_never_accepted_nor_started(make_chaos):
+    daemon = make_chaos()
+    daemon.launch("submit.accept=EIO")
+    run = daemon.submit({"x": ""}, command="exec sleep 600", hold=True, submit_environment={"TOKEN": "secret-of-ana"})
+    folder = daemon.state / "runs" / run
+    assert b"secret-of-ana" in (folder / "unowed").read_bytes()
+    assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
+    assert daemon.wait_ended(run)["status"] == "Canceled"
+    wait_for(lambda: not os.listdir(folder), "what is spent goes")

@@ -80,6 +80,14 @@ static void on_tick_of_fixture(uv_timer_t *timer)
 	(void)timer;
 }
 
+void hear_history(struct fixture *fixture, bool hear)
+{
+	if (hear)
+		uv_poll_start(&fixture->poll, UV_READABLE, on_history);
+	else
+		uv_poll_stop(&fixture->poll);
+}
+
 void fixture_freed(void *data)
 {
 	*(bool *)data = true;
@@ -108,7 +116,7 @@ void fixture_start(struct fixture *fixture)
 	assert_int_equal(history_open(database, &fixture->history, NULL), 0);
 	uv_poll_init(&fixture->loop, &fixture->poll, history_fd(fixture->history));
 	fixture->poll.data = fixture->history;
-	uv_poll_start(&fixture->poll, UV_READABLE, on_history);
+	hear_history(fixture, true);
 	options.store = fixture->store;
 	options.history = fixture->history;
 	assert_int_equal(run_manager_new(&options, &fixture->manager, NULL), 0);

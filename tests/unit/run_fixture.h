@@ -93,6 +93,8 @@ void fixture_close(struct fixture *fixture);
 void fixture_close_rest(struct fixture *fixture);
 /* For `freed`: sets the bool that it is given. */
 void fixture_freed(void *data);
+/* What history has to tell waits, or is told by the loop (as it is from the start). */
+void hear_history(struct fixture *fixture, bool hear);
 /* Closed and opened with that many slots. */
 void restart_with(struct fixture *fixture, int64_t max_running);
 void fixture_write(struct fixture *fixture, const char *name, const char *text);

@@ -159,6 +159,61 @@ static void a_hold_that_cannot_be_written_is_taken_back(void **state)
 	until_running(&f, run_id);
 }
 
+/* What the second one would be taken back to was never true. */
+static void two_changes_that_cannot_be_written_leave_it_as_it_was(void **state)
+{
+	_cleanup_(freep) char *running = submit(&f, NULL);
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	_cleanup_(freep) char *me = my_name();
+	struct answer held = { 0 }, released = { 0 }, answer;
+
+	(void)state;
+	until_running(&f, running);
+	until(&f, stored_state_of(&f, running) == RUN_RUNNING);
+	for (int i = 0; i < 2; i++) {
+		disk_is(DISK_FULL);
+		for (int k = 0; k < 2; k++) /* hold and release, or the other way round */
+			if (k == i)
+				run_manager_hold(f.manager, run_id, getuid(), answered, &held);
+			else
+				run_manager_release(
+					f.manager, run_id, getuid(), answered, &released);
+		until(&f, held.count == i + 1 && released.count == i + 1);
+		assert_int_equal(held.err.code, -ENOSPC);
+		assert_int_equal(released.err.code, -ENOSPC);
+		disk_is(DISK_FINE);
+		assert_held(run_id, i ? me : NULL);
+		if (!i) {
+			hold(run_id, &answer);
+			answer_release(&answer);
+		}
+	}
+	release(run_id, &answer);
+	answer_release(&answer);
+	end_run(&f, running, 0);
+	until_running(&f, run_id);
+}
+
+/* It is not held as long as history does not say so. */
+static void a_second_hold_is_told_when_it_is_durable_too(void **state)
+{
+	_cleanup_(freep) char *running = submit(&f, NULL);
+	_cleanup_(freep) char *run_id = submit(&f, NULL);
+	struct answer answers[2] = { 0 };
+
+	(void)state;
+	until_running(&f, running);
+	until(&f, stored_state_of(&f, running) == RUN_RUNNING);
+	disk_is(DISK_FULL);
+	for (int i = 0; i < 2; i++)
+		run_manager_hold(f.manager, run_id, getuid(), answered, &answers[i]);
+	until(&f, answers[0].count && answers[1].count);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(answers[i].err.code, -ENOSPC);
+	disk_is(DISK_FINE);
+	assert_held(run_id, NULL);
+}
+
 /* ---- drain ---- */
 
 static void drain(const char *reason, struct answer *answer)
@@ -304,6 +359,26 @@ static void a_drain_that_cannot_be_written_is_taken_back(void **state)
 	until_running(&f, run_id);
 }
 
+static void two_drains_that_cannot_be_written_leave_it_as_it_was(void **state)
+{
+	_cleanup_(freep) char *me = my_name();
+	struct answer answers[2] = { 0 }, answer;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		descriptors_are(false);
+		run_manager_drain(f.manager, getuid(), "one", answered, &answers[0]);
+		run_manager_drain(f.manager, getuid(), "two", answered, &answers[1]);
+		until(&f, answers[0].count == i + 1 && answers[1].count == i + 1);
+		descriptors_are(true);
+		assert_int_equal(answers[0].err.code, -EMFILE);
+		assert_int_equal(answers[1].err.code, -EMFILE);
+		assert_drained(i ? me : NULL, "before");
+		if (!i)
+			drain("before", &answer);
+	}
+}
+
 /* Better nothing is started than too much. */
 static void a_file_that_says_nothing_drains(void **state)
 {
@@ -342,11 +417,14 @@ int main(void)
 		TEST(one_that_is_submitted_held_never_started),
 		TEST(a_held_run_can_be_canceled),
 		TEST(a_hold_that_cannot_be_written_is_taken_back),
+		TEST(two_changes_that_cannot_be_written_leave_it_as_it_was),
+		TEST(a_second_hold_is_told_when_it_is_durable_too),
 		TEST(a_drained_machine_finishes_what_runs_and_starts_nothing),
 		TEST(it_stays_drained_over_a_restart),
 		TEST(draining_again_changes_the_reason),
 		TEST(changes_are_written_in_the_order_in_which_they_came),
 		TEST(a_drain_that_cannot_be_written_is_taken_back),
+		TEST(two_drains_that_cannot_be_written_leave_it_as_it_was),
 		TEST(a_file_that_says_nothing_drains),
 		TEST(it_goes_while_a_drain_is_written),
 	};

@@ -2,6 +2,8 @@
 /* test_run_submit - a run is accepted, waits for its turn and gets a slot */
 #include "run_fixture.h"
 
+#include <poll.h>
+
 /* ---- submit ---- */
 
 static void an_accepted_run_is_durable_and_complete(void **state)
@@ -62,6 +64,123 @@ static void a_bad_submit_leaves_nothing(void **state)
 	assert_int_equal(folders(&f), 0);
 	assert_int_equal(counts_of(&f).queued, 0);
 	answer_release(&answer);
+}
+
+/* ---- named before its submit is told ---- */
+
+static bool history_has_news(void)
+{
+	struct pollfd poll_fd = { .fd = history_fd(f.history), .events = POLLIN };
+
+	return poll(&poll_fd, 1, 0) == 1;
+}
+
+/* Its row is committed, and nobody has been told. */
+static char *submit_unheard(const char *more, struct answer *answer)
+{
+	char *run_id = NULL;
+
+	hear_history(&f, false);
+	submit_begin(&f, more, answer);
+	until(&f, history_has_news());
+	assert_int_equal(history_resolve(f.history, NULL, "latest", &run_id), 0);
+	assert_int_equal(answer->count, 0);
+	return run_id;
+}
+
+static void a_run_can_be_canceled_as_soon_as_history_shows_it(void **state)
+{
+	struct answer submitted = { 0 }, canceled = { 0 };
+	_cleanup_(freep) char *run_id = submit_unheard(NULL, &submitted);
+
+	(void)state;
+	cancel(&f, run_id, &canceled);
+	hear_history(&f, true);
+	until(&f, canceled.count && submitted.count);
+	assert_true(submitted.has_record && canceled.has_record);
+	assert_int_equal(canceled.record.state, RUN_CANCELED);
+	assert_int_equal(stored_state_of(&f, run_id), RUN_CANCELED);
+	assert_counts(&f, 0, 0);
+	answer_release(&submitted);
+	answer_release(&canceled);
+}
+
+static void a_run_can_be_released_as_soon_as_history_shows_it(void **state)
+{
+	struct answer submitted = { 0 }, released = { 0 };
+	_cleanup_(freep) char *run_id =
+		submit_unheard("\"command\": \"true\", \"hold\": true", &submitted);
+
+	(void)state;
+	run_manager_release(f.manager, run_id, getuid(), answered, &released);
+	hear_history(&f, true);
+	until(&f, released.count);
+	assert_true(released.has_record);
+	assert_null(released.record.held_by);
+	run_to_end(&f, run_id, 0);
+	answer_release(&submitted);
+	answer_release(&released);
+}
+
+static void a_run_is_not_deleted_before_its_submit_is_told(void **state)
+{
+	struct answer submitted = { 0 }, deleted = { 0 };
+	_cleanup_(freep) char *run_id = submit_unheard(NULL, &submitted);
+
+	(void)state;
+	run_manager_delete(f.manager, run_id, answered, &deleted);
+	hear_history(&f, true);
+	until(&f, deleted.count);
+	assert_int_equal(deleted.err.code, -EBUSY);
+	run_to_end(&f, run_id, 0);
+	assert_int_equal(stored_state_of(&f, run_id), RUN_COMPLETED);
+	assert_int_equal(submitted.count, 1);
+	answer_release(&submitted);
+	answer_release(&deleted);
+}
+
+static void a_run_that_was_named_is_live(void **state)
+{
+	struct answer submitted = { 0 };
+	_cleanup_(freep) char *run_id = submit_unheard(NULL, &submitted);
+	_cleanup_(freep) char *found = NULL;
+
+	(void)state;
+	assert_false(run_manager_is_live(f.manager, run_id));
+	assert_int_equal(run_manager_resolve(f.manager, NULL, "latest", &found), 0);
+	assert_string_equal(found, run_id);
+	assert_true(run_manager_is_live(f.manager, run_id));
+	hear_history(&f, true);
+	run_to_end(&f, run_id, 0);
+	assert_false(run_manager_is_accepting(f.manager, run_id));
+	answer_release(&submitted);
+}
+
+/* Nobody has told the manager of it, nor does anything wait to be told. */
+static void what_is_not_live_yet_has_not_ended(void **state)
+{
+	_cleanup_(freep) char *other = submit(&f, NULL);
+	_cleanup_(freep) char *run_id = mem_printf("%sa", other);
+	struct run_record record = record_of(&f, other);
+	struct answer answers[3] = { 0 };
+
+	(void)state;
+	mem_replace(&record.run_id, run_id);
+	record.state = RUN_QUEUED;
+	history_insert(f.history, &record, HISTORY_DURABLE, NULL, NULL);
+	run_record_release(&record);
+	until(&f, history_get(f.history, run_id, &record) >= 0);
+	run_record_release(&record);
+	cancel(&f, run_id, &answers[0]);
+	run_manager_hold(f.manager, run_id, getuid(), answered, &answers[1]);
+	run_manager_delete(f.manager, run_id, answered, &answers[2]);
+	until(&f, answers[0].count && answers[1].count && answers[2].count);
+	assert_int_equal(answers[0].err.code, -EAGAIN);
+	assert_int_equal(answers[1].err.code, -EAGAIN);
+	assert_int_equal(answers[2].err.code, -EBUSY);
+	run_to_end(&f, other, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
+		answer_release(&answers[i]);
 }
 
 /* ---- queue ---- */
@@ -177,6 +296,11 @@ int main(void)
 		TEST(an_accepted_run_is_durable_and_complete),
 		TEST(a_submit_that_history_does_not_take_leaves_nothing),
 		TEST(a_bad_submit_leaves_nothing),
+		TEST(a_run_can_be_canceled_as_soon_as_history_shows_it),
+		TEST(a_run_can_be_released_as_soon_as_history_shows_it),
+		TEST(a_run_is_not_deleted_before_its_submit_is_told),
+		TEST(a_run_that_was_named_is_live),
+		TEST(what_is_not_live_yet_has_not_ended),
 		TEST(runs_have_their_turn_in_order_and_no_more_than_there_are_slots),
 		TEST(a_slot_is_free_when_nothing_is_left_and_not_before),
 		TEST(a_run_that_cannot_be_started_fails_and_frees_its_slot),

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdlib.h>
@@ -726,6 +727,77 @@ static void a_run_whose_folder_is_removed_while_it_runs_is_lost(void **state)
 	assert_true(run->seen_us >= run->start_us);
 }
 
+/* ---- the work thread: there is one (main) ---- */
+
+static sem_t held, go_on;
+
+static void hold_on_thread(uv_work_t *work)
+{
+	(void)work;
+	sem_post(&held);
+	while (sem_wait(&go_on) < 0)
+		;
+}
+
+static void hold_done(uv_work_t *work, int status)
+{
+	(void)work;
+	(void)status;
+}
+
+static void hold_thread(uv_work_t *work)
+{
+	sem_init(&held, 0, 0);
+	sem_init(&go_on, 0, 0);
+	uv_queue_work(&loop, work, hold_on_thread, hold_done);
+	while (sem_wait(&held) < 0)
+		;
+}
+
+static pid_t read_pid(const char *path)
+{
+	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
+
+	assert_int_equal(file_read(AT_FDCWD, path, 32, &text), 0);
+	return (pid_t)atol(text.data);
+}
+
+/* It is looked for what is left of the run when its supervisor, which has nowhere to begin, ends. */
+static void a_run_that_is_being_swept_stays_lost(void **state)
+{
+	_cleanup_(free_runp) struct told *run = make_script("exit 0");
+	_cleanup_(freep) char *path = path_join(top, "stand-in");
+	_cleanup_(freep) char *go = path_join(top, "go");
+	_cleanup_(freep) char *pid_path = path_join(top, "pid");
+	_cleanup_(freep) char *script =
+		mem_printf("#!/bin/sh\necho $$ > '%s.new'; mv '%s.new' '%s'\n"
+			   "while [ ! -e '%s' ]; do sleep 0.01; done\nexit 1\n",
+			pid_path, pid_path, pid_path, go);
+	uv_work_t work;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(
+		file_replace(AT_FDCWD, path, script, strlen(script), 0700, FILE_NO_SYNC), 0);
+	free_executor();
+	make_executor(path);
+	assert_int_equal(start(run), 0);
+	turn_until_there(run, "../pid");
+	pid = read_pid(pid_path);
+	assert_int_equal(tree_remove(AT_FDCWD, run->dir), 0);
+	hold_thread(&work);
+	assert_int_equal(stop(run, 0), 0);
+	for (int i = 0; i < 10; i++) /* the sweep waits for the thread */
+		uv_run(&loop, UV_RUN_ONCE);
+	assert_int_equal(close(open(go, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), 0);
+	while (kill(pid, 0) == 0) /* until it has been waited for */
+		uv_run(&loop, UV_RUN_ONCE);
+	sem_post(&go_on);
+	assert_false(run->not_started || run->ended);
+	turn_until(&run->ended);
+	assert_true(run->lost && !run->not_started);
+}
+
 static void a_lost_run_is_lost_and_its_pid_is_left_alone(void **state)
 {
 	_cleanup_(free_runp) struct told *run = make_run();
@@ -880,6 +952,7 @@ int main(void)
 		TEST(what_cannot_be_looked_at_is_an_error_and_no_answer),
 		TEST(what_a_newer_version_wrote_is_told_as_such),
 		TEST(a_run_whose_folder_is_removed_while_it_runs_is_lost),
+		TEST(a_run_that_is_being_swept_stays_lost),
 		TEST(a_lost_run_is_lost_and_its_pid_is_left_alone),
 		TEST(a_damaged_verdict_is_none),
 		TEST(a_held_lock_without_status_is_waited_for),
@@ -889,5 +962,6 @@ int main(void)
 		TEST(free_while_runs_go_on),
 	};
 
+	setenv("UV_THREADPOOL_SIZE", "1", 1); /* hold_thread() */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -194,6 +195,60 @@ static void a_folder_that_goes_needs_no_mark(void **state)
 	other_end(&other);
 }
 
+static void mark_again(const char *path)
+{
+	(void)unowed_mark(path);
+}
+
+/* The clean-up of a run that has just ended, beside its delete. */
+static void a_mark_that_comes_meanwhile_is_removed_too(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "other");
+	struct other other;
+
+	(void)state;
+	other_begin(&other, mark_again);
+	for (int i = 0; i < 300 || !other.rounds; i++) {
+		int r;
+
+		mkdir(path, 0700);
+		touch(path, "limits");
+		r = unowed_remove(path);
+		if (r < 0) {
+			other_end(&other);
+			fail_msg("after %d folders: %d", i, r);
+		}
+	}
+	other_end(&other);
+}
+
+static void remove_too(const char *path)
+{
+	(void)unowed_remove(path);
+}
+
+static void two_may_remove_it_at_once(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "other");
+	struct other other;
+
+	(void)state;
+	other_begin(&other, remove_too);
+	for (int i = 0; i < 200 || !other.rounds; i++) {
+		int r;
+
+		mkdir(path, 0700);
+		touch(path, "limits");
+		touch(path, UNOWED_MARK);
+		r = unowed_remove(path);
+		if (r < 0 || access(path, F_OK) == 0) {
+			other_end(&other);
+			fail_msg("after %d folders: %d", i, r);
+		}
+	}
+	other_end(&other);
+}
+
 static void everything_can_be_removed(void **state)
 {
 	static const char *const names[] = { "run", "file", "link", "absent" };
@@ -241,6 +296,37 @@ static void the_mark_goes_last(void **state)
 	assert_int_equal(unowed_remove(path), 0);
 }
 
+/* What can be opened again in a while is no reason to forget the order. */
+static void one_that_cannot_be_opened_stays(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "run");
+	struct rlimit limit, none;
+	int r;
+
+	(void)state;
+	put("run/file");
+	mark();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = (struct rlimit){ .rlim_max = limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	r = unowed_remove(path);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(r, -EMFILE);
+	assert_int_equal(faccessat(runs, "run/file", F_OK, 0), 0);
+	assert_int_equal(unowed_look(runs, "run"), 1);
+}
+
+static void one_without_permissions_is_given_some(void **state)
+{
+	_cleanup_(freep) char *path = path_join(dir, "run");
+
+	(void)state;
+	put("run/file");
+	assert_int_equal(chmod(path, 0), 0);
+	assert_int_equal(unowed_remove(path), 0);
+	assert_int_equal(faccessat(runs, "run", F_OK, 0), -1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -253,6 +339,12 @@ int main(void)
 			a_submission_under_way_is_never_taken_for_a_run, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			a_folder_that_goes_needs_no_mark, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			a_mark_that_comes_meanwhile_is_removed_too, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(two_may_remove_it_at_once, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_that_cannot_be_opened_stays, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			one_without_permissions_is_given_some, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(everything_can_be_removed, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(the_mark_goes_last, set_up, tear_down),
 	};
