@@ -251,7 +251,8 @@ static void not_read(struct call *call, int r)
 		api_fail(call, r, NULL, "cannot read the artifact: %s", error_words(r));
 }
 
-/* A file that the run may still be writing: what is there now. */
+/* A file that the run may still be writing: what is there now. While it was looked for the run may have
+ * ended: then it is in the store. */
 static void opened(struct call *call, int result, int fd)
 {
 	_cleanup_(strv_freep) char **headers = NULL;
@@ -261,6 +262,8 @@ static void opened(struct call *call, int result, int fd)
 
 	if (result >= 0 && fstat(file, &st) < 0)
 		result = -errno;
+	if (result == -ENOENT && (result = reply_stored(call)) == 0)
+		return;
 	if (result < 0) {
 		not_read(call, result);
 		return;
