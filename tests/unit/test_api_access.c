@@ -566,6 +566,54 @@ static void what_is_stored_while_it_is_looked_for_is_found(void **state)
 	free(ending.run);
 }
 
+struct going {
+	const char *run;
+	int result;
+};
+
+static void gone(void *data, int result)
+{
+	struct going *going = data;
+
+	going->result = result;
+}
+
+/* Its folder is still there, as it is for a while in a delete. */
+static void row_goes(void *data)
+{
+	struct going *going = data;
+
+	history_delete(f.history, going->run, gone, going);
+	until(&f, going->result <= 0);
+	assert_int_equal(going->result, 0);
+}
+
+/* Its owner, whose rights they are to be looked at with, is not known any more. */
+static void files_of_a_run_that_goes_are_not_looked_at(void **state)
+{
+	static const char *const paths[] = { "/logs/logs/x", "/logs/user_logs/std_log.txt",
+		"/artifacts/outputs/x" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		_cleanup_(freep) char *run = run_of(&ana, NULL);
+		_cleanup_(freep) char *url = url_of(run, paths[i]);
+		struct going going = { run, 1 };
+		struct fake_answer answer;
+
+		until_running(&f, run);
+		write_file_of(run, "logs/x");
+		write_file_of(run, "outputs/x");
+		end_run(&f, run, 1);
+		until_over(&f, run);
+		fake_http_before_handle(row_goes, &going);
+		answer = ask(&ana, "GET", url, NULL);
+		assert_int_equal(going.result, 0);
+		assert_null(strstr(answer.body.data, "bytes"));
+		fake_answer_release(&answer);
+	}
+}
+
 /* ---- the audit ---- */
 
 static void every_change_is_heard_once_and_before_its_answer(void **state)
@@ -610,6 +658,7 @@ int main(void)
 		TEST_API(the_status_names_users_and_not_their_runs),
 		TEST_API(what_an_admin_holds_its_owner_does_not_release),
 		TEST_API(what_is_stored_while_it_is_looked_for_is_found),
+		TEST_API(files_of_a_run_that_goes_are_not_looked_at),
 		TEST_API(every_change_is_heard_once_and_before_its_answer),
 	};
 
