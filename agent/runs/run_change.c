@@ -114,7 +114,7 @@ static void marked(struct user_work *work)
 		return;
 	}
 	(void)unowed_unmark(reply->dir);
-	error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s", reply->dir);
+	error_ours(&err, reply->marked, NULL, "cannot write into the run's folder %s", reply->dir);
 	reply_fail(reply, &err);
 }
 

@@ -592,7 +592,7 @@ static void row_goes(void *data)
 static void files_of_a_run_that_goes_are_not_looked_at(void **state)
 {
 	static const char *const paths[] = { "/logs/logs/x", "/logs/user_logs/std_log.txt",
-		"/artifacts/outputs/x" };
+		"/artifacts/outputs/x", "/artifacts", "/snapshot", "" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
@@ -609,7 +609,8 @@ static void files_of_a_run_that_goes_are_not_looked_at(void **state)
 		fake_http_before_handle(row_goes, &going);
 		answer = ask(&ana, "GET", url, NULL);
 		assert_int_equal(going.result, 0);
-		assert_null(strstr(answer.body.data, "bytes"));
+		assert_int_equal(answer.status, 404);
+		assert_non_null(strstr(answer.body.data, "no run"));
 		fake_answer_release(&answer);
 	}
 }
