@@ -201,6 +201,22 @@ def test_a_run_without_a_log_still_tells_its_end(daemon):
     assert b"no such log" not in done.stderr
 
 
+def test_a_run_that_was_deleted_while_it_was_followed_does_not_go_on(daemon):
+    def handle(request):
+        if request.method == "POST":
+            request.connection.json(record(status="Queued"), 201)
+        elif "/logs/" in request.target:
+            request.connection.bytes(b"hello\n")
+        else:
+            request.connection.error(404, "NotFound", f'no run "{RUN}"; `amlctl list` shows what there is', "run_id")
+
+    daemon.handle = handle
+    done = amlctl(daemon, "run", "a.py")
+    assert (done.returncode, done.stdout) == (125, b"hello\n"), done
+    assert done.stderr.decode().splitlines() == [
+        f"amlctl: run {RUN}", f"amlctl: run {RUN} has been deleted; how it ended is not known"]
+
+
 def test_warnings_of_the_record_are_said(daemon):
     serve_run(daemon, lambda request: request.connection.bytes(b""),
               post=record(status="Queued", warnings=["the snapshot is large\x1b[31m"]))
