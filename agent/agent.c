@@ -4,7 +4,6 @@
 
 #include <fcntl.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -24,36 +23,19 @@
 #include "runs/supervisor_executor.h"
 #include "runs/watch.h"
 #include "service.h"
+#include "state_lock.h"
 #include "store/store.h"
 
-#define LOCK_WAIT_MS 1000
-#define LOCK_PAUSE_MS 20
 #define MAX_CONNECTIONS 1000
 #define DESCRIPTORS_MIN 64
-#define END_SECONDS 10
 #define IDLE_CONNECTION_SECONDS 120
 #define BODY_SECONDS 30
 
 /* ---- made in order ---- */
 
-/* A daemon that was killed a moment ago may have had a child between fork and exec, which holds the
- * lock a little longer. */
-static bool wait_for_lock(int fd)
-{
-	struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000 };
-
-	for (int waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_PAUSE_MS) {
-		if (waited >= LOCK_WAIT_MS)
-			return false;
-		nanosleep(&pause, NULL);
-	}
-	return true;
-}
-
 static int lock_state(struct agent *agent, struct error *err)
 {
 	const char *dir = agent->options.state_dir;
-	_cleanup_(freep) char *path = path_join(dir, "lock");
 	mode_t mode = agent->options.system ? 0711 : 0700;
 	int r = dir_make(dir, mode);
 
@@ -62,13 +44,8 @@ static int lock_state(struct agent *agent, struct error *err)
 		r = -errno;
 	if (r < 0)
 		return error_errno(err, r, dir, "cannot make the state folder %s", dir);
-	agent->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (agent->lock_fd < 0)
-		return error_errno(err, -errno, path, "cannot open %s", path);
-	if (!wait_for_lock(agent->lock_fd))
-		return error_set(
-			err, -EBUSY, dir, "another amlagentd uses the state folder %s", dir);
-	return 0;
+	agent->lock_fd = state_lock_take(dir, err);
+	return agent->lock_fd < 0 ? agent->lock_fd : 0;
 }
 
 static int find_programs(struct agent *agent, struct error *err)
@@ -490,8 +467,10 @@ void agent_release(struct agent *agent)
 {
 	bool server = false, runs = false, executor = false, watch = false;
 
-	if (agent->stopping)
-		(void)ending_limit(END_SECONDS, agent->lock_fd);
+	if (agent->stopping) {
+		state_lock_ending(agent->lock_fd);
+		(void)ending_limit(ENDING_SECONDS, agent->lock_fd);
+	}
 	service_free(agent->service);
 	/* First nobody is heard any more, then what is under way comes to its end. */
 	if (agent->server) {

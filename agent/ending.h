@@ -14,6 +14,9 @@
 #include <stdint.h>
 #include <uv.h>
 
+/* So long the daemon may take: whoever waits for its end waits longer (state_lock.h, and amlctl). */
+#define ENDING_SECONDS 10
+
 struct ending;
 
 struct ending_options {

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
+#include "cli/output.h"
 #include "common/cleanup.h"
 #include "common/clock.h"
 #include "common/file.h"
@@ -20,6 +21,7 @@
 #define READY_FD 3
 #define READY_FD_TEXT "3"
 #define LOG_TAIL_MAX 65536
+#define TELL_MS 1000
 
 struct starting {
 	char **argv;
@@ -147,32 +149,6 @@ static int spawn(struct starting *s, int log, struct error *err)
 	return s->pid < 0 ? error_errno(err, -errno, NULL, "cannot start amlagentd") : 0;
 }
 
-/* 0 when the daemon said READY, -ETIMEDOUT, or -ECHILD when it ended without. */
-static int await_ready(int fd)
-{
-	int64_t end = clock_boot() + AUTOSTART_READY_SECONDS * USEC_PER_SEC;
-	char text[16] = "";
-	size_t size = 0;
-
-	while (size < sizeof(text) - 1 && !strchr(text, '\n')) {
-		int64_t left = end - clock_boot();
-		struct pollfd wait = { fd, POLLIN, 0 };
-		int ready = left > 0 ? poll(&wait, 1, (int)(left / 1000) + 1) : 0;
-		ssize_t n;
-
-		if (ready == 0)
-			return -ETIMEDOUT;
-		n = ready > 0 ? read(fd, text + size, sizeof(text) - 1 - size) : -1;
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return -ECHILD;
-		size += (size_t)n;
-		text[size] = '\0';
-	}
-	return strcmp(text, "READY\n") ? -ECHILD : 0;
-}
-
 /* The last line that the daemon wrote into its log since we started it; "" when there is none. */
 static char *last_words(const struct starting *s)
 {
@@ -189,6 +165,47 @@ static char *last_words(const struct starting *s)
 		text.data[--text.size] = '\0';
 	line = text.data ? strrchr(text.data, '\n') : NULL;
 	return mem_strdup(line ? line + 1 : text.data ? text.data : "");
+}
+
+/* What it writes into its log before it is ready is why it takes so long: said once. */
+static void tell_why(const struct starting *s, bool *told)
+{
+	_cleanup_(freep) char *line = *told ? mem_strdup("") : last_words(s);
+
+	if (!line[0])
+		return;
+	say("waiting for amlagentd (pid %d): %s", (int)s->pid, line);
+	*told = true;
+}
+
+/* 0 when the daemon said READY, -ETIMEDOUT, or -ECHILD when it ended without. */
+static int await_ready(const struct starting *s)
+{
+	int64_t end = clock_boot() + AUTOSTART_READY_SECONDS * USEC_PER_SEC;
+	char text[16] = "";
+	size_t size = 0;
+	bool told = false;
+
+	while (size < sizeof(text) - 1 && !strchr(text, '\n')) {
+		struct pollfd wait = { s->ready, POLLIN, 0 };
+		int ready = poll(&wait, 1, TELL_MS);
+		ssize_t n;
+
+		if (ready == 0 && clock_boot() >= end)
+			return -ETIMEDOUT;
+		if (ready == 0) {
+			tell_why(s, &told);
+			continue;
+		}
+		n = ready > 0 ? read(s->ready, text + size, sizeof(text) - 1 - size) : -1;
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -ECHILD;
+		size += (size_t)n;
+		text[size] = '\0';
+	}
+	return strcmp(text, "READY\n") ? -ECHILD : 0;
 }
 
 static int explain(const struct starting *s, int r, struct error *err)
@@ -218,7 +235,7 @@ static int start(struct starting *s, const char *socket, const char *config, str
 	r = spawn(s, log, err);
 	if (r < 0)
 		return r;
-	r = await_ready(s->ready);
+	r = await_ready(s);
 	if (r < 0)
 		return explain(s, r, err);
 	if (isatty(STDERR_FILENO))

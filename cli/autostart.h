@@ -6,12 +6,15 @@
  * gets the lock second finds a daemon that answers. The daemon is detached (its own session, no
  * descriptors of ours, "/" as its folder), writes to <state>/amlagentd.log, says when it is ready
  * through a pipe (--ready-fd), and ends by itself when it has had nothing to do for a while.
+ *
+ * The daemon before it may still be ending (ten seconds at most) and have the state folder: what the
+ * new one says of that is said on stderr after a second.
  */
 #pragma once
 
 #include "common/error.h"
 
-#define AUTOSTART_READY_SECONDS 10
+#define AUTOSTART_READY_SECONDS 25 /* more than that, and its own start */
 #define AUTOSTART_IDLE_SECONDS "900"
 
 /*

@@ -215,6 +215,11 @@ int client_head(struct client *client, struct error *err)
 	return client->message.status < 300 ? 0 : daemon_error(client, err);
 }
 
+bool client_found_none(const struct client *client, int r)
+{
+	return r == -EREMOTEIO && client->message.status == 404;
+}
+
 ssize_t client_body(struct client *client, const char **ret, struct error *err)
 {
 	size_t size = 0;

@@ -64,6 +64,8 @@ int client_send(struct client *client, const char *method, const char *target, c
 int client_head(struct client *client, struct error *err);
 /* The next piece of the body, valid until the next call: its size, 0 at the end, or an errno. */
 ssize_t client_body(struct client *client, const char **ret, struct error *err);
+/* Was r the daemon's answer that what was asked for is not there (404)? */
+bool client_found_none(const struct client *client, int r);
 /* Is something there to read within so many milliseconds, or the answer whole? 1, 0, or -EINTR. */
 int client_poll(struct client *client, int timeout_ms);
 

@@ -16,6 +16,25 @@ static const struct option_spec options_table[] = {
 		option_json, offsetof(struct delete_options, json) },
 };
 
+static int delete_one(struct cli *cli, const char *id, struct json *deleted, bool json)
+{
+	_cleanup_(freep) char *target = run_target(id, "%s", "");
+	int r = client_call(&cli->client, "DELETE", target, NULL, NULL, &cli->err);
+
+	/* It was there when the names were resolved: somebody else was quicker. */
+	if (client_found_none(&cli->client, r)) {
+		cli->err = (struct error)ERROR_INIT;
+		say("run %s has been deleted already", id);
+		return 0;
+	}
+	if (r < 0)
+		return r;
+	json_append(deleted, json_new_string(id));
+	if (!json)
+		puts(id);
+	return 0;
+}
+
 static int run(struct cli *cli, void *data, char **operands)
 {
 	const struct delete_options *options = data;
@@ -23,16 +42,8 @@ static int run(struct cli *cli, void *data, char **operands)
 	_cleanup_(strv_freep) char **ids = NULL;
 	int r = record_resolve_all(&cli->client, operands, &ids, &cli->err);
 
-	for (size_t i = 0; ids && ids[i] && r >= 0; i++) {
-		_cleanup_(freep) char *target = run_target(ids[i], "%s", "");
-
-		r = client_call(&cli->client, "DELETE", target, NULL, NULL, &cli->err);
-		if (r < 0)
-			break;
-		json_append(deleted, json_new_string(ids[i]));
-		if (!options->json)
-			puts(ids[i]);
-	}
+	for (size_t i = 0; ids && ids[i] && r >= 0; i++)
+		r = delete_one(cli, ids[i], deleted, options->json);
 	if (options->json)
 		print_json(deleted);
 	return finish_output() ? EXIT_TROUBLE : r;

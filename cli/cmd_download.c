@@ -124,6 +124,39 @@ static int download(struct cli *cli, const struct listed_artifact *item, int roo
 	return r;
 }
 
+/* A file below logs/ that is listed while the run goes on and came with the snapshot is no artifact at
+ * the end, if the run has not changed it. An error when it is the run that is not there any more. */
+static int skip(struct cli *cli, const struct listed_artifact *item, const char *shown)
+{
+	const char *end = strstr(item->href, "/artifacts/");
+	_cleanup_(freep) char *target = mem_strndup(item->href, (size_t)(end - item->href));
+	_cleanup_(json_freep) struct json *record = NULL;
+	int r;
+
+	cli->err = (struct error)ERROR_INIT;
+	r = client_get(&cli->client, target, &record, &cli->err);
+	if (r < 0)
+		return r;
+	say("%s is no artifact of the run, which has not changed it: skipped", shown);
+	return 0;
+}
+
+/* 1: it was downloaded; 0: it was skipped. */
+static int download_or_skip(struct cli *cli, const struct listed_artifact *item, int root)
+{
+	_cleanup_(strbuf_release) struct strbuf shown = STRBUF_INIT;
+	int r = download(cli, item, root);
+
+	text_escape(&shown, item->name);
+	if (!item->digest && client_found_none(&cli->client, r))
+		return skip(cli, item, shown.data);
+	if (r < 0)
+		return r;
+	if (isatty(STDERR_FILENO))
+		say("%s", shown.data);
+	return 1;
+}
+
 static int download_chosen(struct cli *cli, const struct artifact_list *list, const bool *chosen,
 	const char *folder, int root)
 {
@@ -132,19 +165,15 @@ static int download_chosen(struct cli *cli, const struct artifact_list *list, co
 	size_t count = 0;
 
 	for (size_t i = 0; i < list->count; i++) {
-		_cleanup_(strbuf_release) struct strbuf shown = STRBUF_INIT;
 		int r;
 
 		if (!chosen[i])
 			continue;
-		r = download(cli, &list->items[i], root);
+		r = download_or_skip(cli, &list->items[i], root);
 		if (r < 0)
 			return r;
-		text_escape(&shown, list->items[i].name);
-		if (isatty(STDERR_FILENO))
-			say("%s", shown.data);
-		bytes += list->items[i].size;
-		count++;
+		bytes += r ? list->items[i].size : 0;
+		count += (size_t)r;
 	}
 	total = size_text(bytes);
 	say("downloaded %zu file%s (%s) to %s", count, count == 1 ? "" : "s", total, folder);

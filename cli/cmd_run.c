@@ -109,7 +109,7 @@ static int stream(struct cli *cli, const char *id)
 	client_release(&streamed.other);
 	say_status(NULL);
 	/* A run that failed before it began has no log: its record says the rest. */
-	if (r == -EREMOTEIO && cli->client.message.status == 404) {
+	if (client_found_none(&cli->client, r)) {
 		cli->err = (struct error)ERROR_INIT;
 		return 0;
 	}
@@ -130,6 +130,9 @@ static int follow(struct cli *cli, const char *id)
 	if (r >= 0)
 		r = record_await(&cli->client, id, &record, &cli->err);
 	interrupt_default();
+	/* Whoever reads our output was so slow that somebody could delete it meanwhile. */
+	if (client_found_none(&cli->client, r))
+		return record_gone(id, &cli->err);
 	if (r < 0) {
 		_cleanup_(freep) char *where = mem_printf(
 			"run %s goes on, but cannot be followed (`amlctl show %s`)", id, id);

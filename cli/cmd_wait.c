@@ -16,37 +16,51 @@ static const struct option_spec options_table[] = {
 	OPTION_OUTPUT(struct wait_options, json),
 };
 
-/* Wait for each in turn; the records as an array. */
-static int await_all(struct cli *cli, char *const *ids, struct json *records)
+/* Its exit status, or a negative errno. */
+static int await_one(struct cli *cli, const char *id, struct json *records)
 {
-	for (size_t i = 0; ids && ids[i]; i++) {
-		struct json *record = NULL;
-		int r = record_await(&cli->client, ids[i], &record, &cli->err);
+	struct json *record = NULL;
+	int r = record_await(&cli->client, id, &record, &cli->err);
 
-		if (r < 0)
-			return r;
-		json_append(records, record);
+	/* No reason to lose the others. */
+	if (client_found_none(&cli->client, r)) {
+		record_gone(id, &cli->err);
+		say("%s", cli->err.message);
+		cli->err = (struct error)ERROR_INIT;
+		return EXIT_TROUBLE;
 	}
-	return 0;
+	if (r < 0)
+		return r;
+	json_append(records, record);
+	return record_exit_status(record);
 }
 
-static int conclude(const struct json *records, bool json)
+/* Wait for each in turn: the records as an array; the status of the first that did not complete. */
+static int await_all(struct cli *cli, char *const *ids, struct json *records)
 {
 	int status = EXIT_OK;
 
-	for (const struct json *record = json_first(records); record; record = json_next(record)) {
-		if (!json)
-			printf("%s %s\n", record_id(record), record_status(record));
+	for (size_t i = 0; ids && ids[i]; i++) {
+		int r = await_one(cli, ids[i], records);
+
+		if (r < 0)
+			return r;
 		if (status == EXIT_OK)
-			status = record_exit_status(record);
+			status = r;
 	}
-	if (json)
-		print_records(records);
-	if (finish_output())
-		return EXIT_TROUBLE;
-	for (const struct json *record = json_first(records); record; record = json_next(record))
-		record_say_end(record, true);
 	return status;
+}
+
+/* Of several RUNs an array, also where one record is all that is left of them. */
+static void print_ends(const struct json *records, bool json, bool several)
+{
+	if (json && several)
+		print_json(records);
+	else if (json && json_first(records))
+		print_json(json_first(records));
+	for (const struct json *record = json_first(records); !json && record;
+		record = json_next(record))
+		printf("%s %s\n", record_id(record), record_status(record));
 }
 
 static int run(struct cli *cli, void *data, char **operands)
@@ -59,7 +73,14 @@ static int run(struct cli *cli, void *data, char **operands)
 
 	if (r >= 0)
 		r = await_all(cli, ids, records);
-	return r < 0 ? r : conclude(records, options->json);
+	if (r < 0)
+		return r;
+	print_ends(records, options->json, strv_length(ids) > 1);
+	if (finish_output())
+		return EXIT_TROUBLE;
+	for (const struct json *record = json_first(records); record; record = json_next(record))
+		record_say_end(record, true);
+	return r;
 }
 
 const struct command cmd_wait = {
@@ -72,7 +93,8 @@ const struct command cmd_wait = {
 		"standard error.\n"
 		"\n"
 		"Exit status: that of the first RUN, in the order given, that did not complete, as\n"
-		"`amlctl run` would have it: the script's own, 128+N, 124, 130 or 125; else 0.\n",
+		"`amlctl run` would have it: the script's own, 128+N, 124, 130 or 125; else 0. A run\n"
+		"that is deleted meanwhile is told on standard error, and counts as 125.\n",
 	.options = options_table,
 	.option_count = ARRAY_SIZE(options_table),
 	.options_size = sizeof(struct wait_options),

@@ -189,6 +189,13 @@ void record_say_warnings(const struct json *record)
 			say("warning: %s", json_string(w));
 }
 
+int record_gone(const char *run, struct error *err)
+{
+	*err = (struct error)ERROR_INIT;
+	return error_set(err, -EREMOTEIO, "run_id",
+		"run %s has been deleted; how it ended is not known", run);
+}
+
 int record_resolve_all(struct client *client, char *const *names, char ***ret, struct error *err)
 {
 	_cleanup_(strv_freep) char **ids = NULL;

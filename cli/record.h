@@ -34,6 +34,9 @@ char *record_gist(const struct json *record);
 void record_say_end(const struct json *record, bool whole);
 void record_say_warnings(const struct json *record);
 
+/* In place of the daemon's answer that there is no such run (client_found_none()). Returns the errno. */
+int record_gone(const char *run, struct error *err);
+
 /* The ids of all that is named, each once, as a strv: a name that is none changes nothing. */
 int record_resolve_all(struct client *client, char *const *names, char ***ret, struct error *err);
 /* Whose error it is, before the message: unless that begins with the run, or quotes it. */

@@ -48,6 +48,26 @@ int error_errno(struct error *err, int r, const char *target, const char *fmt, .
 	return r;
 }
 
+int error_of_ours(int r)
+{
+	static const int wanting[] = { ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM, EAGAIN, ETIMEDOUT };
+
+	for (size_t i = 0; i < sizeof(wanting) / sizeof(wanting[0]); i++)
+		if (r == -wanting[i])
+			return r;
+	return r == -EBUSY ? -EAGAIN : -EIO;
+}
+
+int error_ours(struct error *err, int r, const char *target, const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	set(err, error_of_ours(r), target, fmt, args, error_words(r));
+	va_end(args);
+	return error_of_ours(r);
+}
+
 void error_prefix(struct error *err, const char *prefix)
 {
 	char copy[sizeof(err->message)];

@@ -41,6 +41,14 @@ const char *error_words(int r);
 int error_errno(struct error *err, int r, const char *target, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* Of a failure that is ours, and nothing that was asked for can be the reason (our own folders, the
+ * history, the store): what there may be again in a while stays what it is, -EBUSY is -EAGAIN, all else
+ * -EIO. */
+int error_of_ours(int r);
+/* error_errno() with that as the code; returns it. The words are r's. */
+int error_ours(struct error *err, int r, const char *target, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+
 /* Put "prefix: " before the message that is there; nothing when there is none. */
 void error_prefix(struct error *err, const char *prefix);
 

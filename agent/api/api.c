@@ -138,6 +138,17 @@ void api_fail(struct call *call, int r, const char *target, const char *fmt, ...
 	api_reply_error(call, &err);
 }
 
+void api_fail_ours(struct call *call, int r, const char *fmt, ...)
+{
+	char what[1024];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(what, sizeof(what), fmt, args);
+	va_end(args);
+	api_fail(call, error_of_ours(r), NULL, "%s: %s", what, error_words(r));
+}
+
 void api_reply_json(struct call *call, unsigned status, struct json *value)
 {
 	char *text = json_print(value);

@@ -73,7 +73,20 @@ int access_no_run(int r, const char *target, const char *name, struct error *err
 	if (r == -ENOENT)
 		return error_set(err, r, target,
 			"no run \"%.200s\"; `amlctl list` shows what there is", name);
-	return error_errno(err, r, NULL, "cannot read the history");
+	return error_ours(err, r, NULL, "cannot read the history");
+}
+
+bool access_is_gone(struct call *call)
+{
+	_cleanup_(run_record_release) struct run_record record = { 0 };
+	struct error err = ERROR_INIT;
+	int r = run_manager_get(call->api->options.runs, call->run_id, &record);
+
+	if (r >= 0)
+		return false;
+	access_no_run(r, "run_id", call->run_id, &err);
+	api_reply_error(call, &err);
+	return true;
 }
 
 /* Who asks is told of nothing; the audit is, when he has named such a run: by its whole id, and not by

@@ -243,6 +243,8 @@ static int reply_stored(struct call *call)
 
 static void not_read(struct call *call, int r)
 {
+	if (r == -ENOENT && access_is_gone(call))
+		return;
 	if (r == -ENOENT || r == -ELOOP)
 		api_fail(call, -ENOENT, "path",
 			"%s has no artifact \"%.300s\"; `amlctl files %s` lists them", call->run_id,
@@ -251,7 +253,8 @@ static void not_read(struct call *call, int r)
 		api_fail(call, r, NULL, "cannot read the artifact: %s", error_words(r));
 }
 
-/* A file that the run may still be writing: what is there now. */
+/* A file that the run may still be writing: what is there now. While it was looked for the run may have
+ * ended: then it is in the store. */
 static void opened(struct call *call, int result, int fd)
 {
 	_cleanup_(strv_freep) char **headers = NULL;
@@ -261,6 +264,8 @@ static void opened(struct call *call, int result, int fd)
 
 	if (result >= 0 && fstat(file, &st) < 0)
 		result = -errno;
+	if (result == -ENOENT && (result = reply_stored(call)) == 0)
+		return;
 	if (result < 0) {
 		not_read(call, result);
 		return;
@@ -313,7 +318,7 @@ void artifacts_write_begin(struct call *call)
 	}
 	r = store_writer_begin(call->api->options.store, &call->writer);
 	if (r < 0) {
-		api_fail(call, r, NULL, "cannot store the artifact: %s", error_words(r));
+		api_fail_ours(call, r, "cannot store the artifact");
 		return;
 	}
 	http_request_set_body(call->request, write_piece);
@@ -361,7 +366,7 @@ static void put_done(struct work *work)
 			call->api->options.runs, call->run_id, &list, put_in_history, put);
 		return;
 	}
-	error_errno(&err, put->result, NULL, "cannot store the artifact");
+	error_ours(&err, put->result, NULL, "cannot store the artifact");
 	put_in_history(put, NULL, &err);
 }
 
@@ -392,23 +397,31 @@ static void close_tar(void *source)
 	snapshot_tar_close(source);
 }
 
+/* Whatever is wrong with it from here on, it was there: a run has one. */
+static int open_tar(struct call *call, const struct run_record *record, struct snapshot_tar **ret)
+{
+	struct digest id;
+	int r = record->snapshot_id ? digest_parse(record->snapshot_id, &id) : -EBADMSG;
+
+	return r < 0 ? r : snapshot_tar_open(call->api->options.store, &id, ret);
+}
+
 void snapshots_read(struct call *call)
 {
 	struct api_options *options = &call->api->options;
-	struct run_record record;
+	_cleanup_(run_record_release) struct run_record record = { 0 };
 	struct snapshot_tar *tar = NULL;
-	struct digest id;
+	struct error err = ERROR_INIT;
 	int r = run_manager_get(options->runs, call->run_id, &record);
 
-	if (r >= 0) {
-		r = record.snapshot_id ? digest_parse(record.snapshot_id, &id) : -ENOENT;
-		run_record_release(&record);
-	}
-	if (r >= 0)
-		r = snapshot_tar_open(options->store, &id, &tar);
 	if (r < 0) {
-		api_fail(call, r == -EINVAL ? -EBADMSG : r, NULL, "cannot read the snapshot: %s",
-			error_words(r));
+		access_no_run(r, "run_id", call->run_id, &err);
+		api_reply_error(call, &err);
+		return;
+	}
+	r = open_tar(call, &record, &tar);
+	if (r < 0) {
+		api_fail_ours(call, r, "cannot read the snapshot");
 		return;
 	}
 	call->answered = true;

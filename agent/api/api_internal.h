@@ -107,6 +107,9 @@ void access_refuse(struct call *call, const char *run_id, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* What is said of a run that is not there, or is not to be seen. name: as it was asked for. */
 int access_no_run(int r, const char *target, const char *name, struct error *err);
+/* What belongs to the run is not there; is it because the run has been deleted since the request began?
+ * Then it is answered so. */
+bool access_is_gone(struct call *call);
 
 /* api_audit.c: once a call, before its answer. run_id, reason: copied; NULL: none. */
 void api_audit(struct call *call, const char *run_id, const char *result, const char *reason);
@@ -145,6 +148,9 @@ void api_reply_error(struct call *call, const struct error *err);
 void api_reply_bad_request(struct call *call, const struct error *err);
 void api_fail(struct call *call, int r, const char *target, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* A failure of our own (error_of_ours()), nothing the request is to blame for; its words are added. */
+void api_fail_ours(struct call *call, int r, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 /* The answer that waited for the audit, if one does and the body is there. */
 void api_send_answer(struct call *call);
 

@@ -92,6 +92,8 @@ static int reply_stored(struct call *call, uint64_t offset)
 
 static void not_read(struct call *call, int r)
 {
+	if (r == -ENOENT && access_is_gone(call))
+		return;
 	if (r == -ENOENT && !strcmp(call->rest, RUN_LOG_ARTIFACT)) {
 		/* It ended before there was anything to log. */
 		call->answered = true;

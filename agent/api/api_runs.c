@@ -139,7 +139,7 @@ static void reply_list(struct call *call, const struct history_query *query)
 		return;
 	}
 	if (r < 0) {
-		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
+		api_fail_ours(call, r, "cannot read the history");
 		return;
 	}
 	page = NEW(struct runs_page);

@@ -51,8 +51,7 @@ static void close_verified(void *source)
 
 static void fail(struct call *call, int r)
 {
-	api_fail(call, r == -ENOENT ? -EBADMSG : r, NULL, "cannot read %.300s from the store: %s",
-		call->rest,
+	api_fail(call, error_of_ours(r), NULL, "cannot read %.300s from the store: %s", call->rest,
 		r == -EBADMSG ? "its bytes are damaged (they do not match their digest)"
 			      : strerror(-r));
 }

@@ -78,6 +78,15 @@ static void listing_free(void *stream)
 	free(listing);
 }
 
+/* -ENOENT: the run whose list it is has been deleted since the request began. */
+static void not_read(struct call *call, int r)
+{
+	struct error err = ERROR_INIT;
+
+	access_no_run(r, "run_id", call->run_id, &err);
+	api_reply_error(call, &err);
+}
+
 void list_reply(struct call *call, const struct list_source *source, void *list)
 {
 	static const struct http_stream_ops ops = { read_pieces, listing_free };
@@ -94,7 +103,7 @@ void list_reply(struct call *call, const struct list_source *source, void *list)
 		return;
 	}
 	if (r < 0)
-		api_fail(call, r, NULL, "cannot read the history: %s", strerror(-r));
+		not_read(call, r);
 	else
 		api_reply_text(call, 200, strbuf_steal(&listing->piece));
 	listing_free(listing);

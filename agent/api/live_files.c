@@ -28,18 +28,25 @@ struct live_look {
 	struct artifacts list;
 };
 
-static uid_t owner_of(const struct call *call)
+/* -ENOENT: it has been deleted since the request began. Its folder may be there for a while, and is
+ * looked at with nobody's rights then, least of all with ours. */
+static int owner_of(const struct call *call, uid_t *ret)
 {
 	_cleanup_(run_record_release) struct run_record record = { 0 };
+	int r = run_manager_get(call->api->options.runs, call->run_id, &record);
 
-	if (run_manager_get(call->api->options.runs, call->run_id, &record) < 0)
-		return geteuid();
-	return record.owner;
+	if (r < 0)
+		return r;
+	*ret = record.owner;
+	return 0;
 }
 
 bool live_files_are_ours(struct call *call, const char *path)
 {
-	return !strcmp(path, RUN_LOG_ARTIFACT) || owner_of(call) == geteuid();
+	uid_t owner;
+
+	return !strcmp(path, RUN_LOG_ARTIFACT) ||
+	       (owner_of(call, &owner) >= 0 && owner == geteuid());
 }
 
 /* ---- on a work thread ---- */
@@ -135,14 +142,15 @@ static struct live_look *look_new(struct call *call, const char *path)
 {
 	const struct api_options *options = &call->api->options;
 	struct live_look *look = NEW(struct live_look);
+	int r;
 
 	look->call = call;
 	look->path = mem_strdup(path);
 	look->fd = -EBADF;
-	look->owner = owner_of(call);
+	r = owner_of(call, &look->owner);
 	look->is_foreign = look->owner != geteuid();
 	look->run_dir = mem_printf("%s/runs/%s", options->state_dir, call->run_id);
-	look->dirfd = run_manager_open_dir(options->runs, call->run_id);
+	look->dirfd = r < 0 ? r : run_manager_open_dir(options->runs, call->run_id);
 	return look;
 }
 

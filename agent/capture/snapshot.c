@@ -188,7 +188,7 @@ static int put_manifest(struct take *take, struct store_batch *batch, const stru
 			"the names of all files take %zu MiB, more than %zu: list some in %s",
 			manifest->size >> 20, SNAPSHOT_MANIFEST_MAX >> 20, take->walk.advice);
 	r = store_batch_put(batch, manifest->data, manifest->size, &take->result.id);
-	return r < 0 ? error_errno(err, r, NULL, "cannot store the snapshot") : 0;
+	return r < 0 ? error_ours(err, r, NULL, "cannot store the snapshot") : 0;
 }
 
 /* A cache: that it could not be written costs time, not the snapshot. */
@@ -215,7 +215,7 @@ static int take_store(struct take *take, struct error *err)
 	int r = store_batch_begin(take->store, &batch);
 
 	if (r < 0)
-		return error_errno(err, r, NULL, "cannot write to the store");
+		return error_ours(err, r, NULL, "cannot write to the store");
 	r = snapshot_read(
 		batch, take->source, &take->walk, &take->list, &take->result.files_read, err);
 	if (r < 0)
@@ -226,7 +226,7 @@ static int take_store(struct take *take, struct error *err)
 		return r;
 	r = store_batch_commit(TAKE(batch));
 	if (r < 0)
-		return error_errno(err, r, NULL, "cannot store the snapshot");
+		return error_ours(err, r, NULL, "cannot store the snapshot");
 	save_index(take, &index, count);
 	return 0;
 }

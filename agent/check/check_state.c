@@ -30,7 +30,7 @@ static void checking_release(struct checking *c)
 
 /* ---- the folder ---- */
 
-/* Held for a moment when nobody has it: a daemon that starts just then tries again (agent.c). */
+/* Held for a moment when nobody has it: a daemon that starts just then tries again (state_lock.c). */
 static bool is_in_use(const char *state_dir)
 {
 	_cleanup_(freep) char *path = path_join(state_dir, "lock");

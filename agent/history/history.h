@@ -20,7 +20,8 @@
  * refused with -EPROTONOSUPPORT and left untouched.
  *
  * Threads: all calls from one thread (the loop's); the writer thread is inside.
- * Errors:  negative errno: -ENOENT, -EEXIST, -ENOSPC, -EIO, -EBADMSG (damaged database)...
+ * Errors:  negative errno: -ENOENT, -EEXIST, -ENOSPC, -EIO, -EBADMSG (damaged database), -EAGAIN
+ *          (another process has held its lock for five seconds)...
  */
 #pragma once
 

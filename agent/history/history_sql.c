@@ -18,8 +18,8 @@ static const struct {
 	{ SQLITE_CORRUPT, -EBADMSG },
 	{ SQLITE_NOTADB, -EBADMSG },
 	{ SQLITE_CONSTRAINT, -EEXIST },
-	{ SQLITE_BUSY, -EBUSY },
-	{ SQLITE_LOCKED, -EBUSY },
+	{ SQLITE_BUSY, -EAGAIN }, /* somebody else's lock, for longer than we wait */
+	{ SQLITE_LOCKED, -EAGAIN },
 	{ SQLITE_NOMEM, -ENOMEM },
 	{ SQLITE_PERM, -EACCES },
 	{ SQLITE_AUTH, -EACCES },

@@ -159,7 +159,7 @@ static void marked(struct user_work *work)
 	struct error err = ERROR_INIT;
 
 	if (reply->marked < 0)
-		error_errno(&err, reply->marked, NULL, "cannot write into the run's folder %s",
+		error_ours(&err, reply->marked, NULL, "cannot write into the run's folder %s",
 			reply->dir);
 	else /* one may have come meanwhile */
 		(void)run_after_check_delete(reply->manager, reply->run_id, reply->owner, &err);

@@ -72,7 +72,7 @@ static int check_script_kept(const struct submission *submission, struct error *
 	r = store_read(
 		submission->store, &submission->snapshot.id, SNAPSHOT_MANIFEST_MAX, &data, &size);
 	if (r < 0)
-		return error_errno(err, r, NULL, "cannot read the snapshot back");
+		return error_ours(err, r, NULL, "cannot read the snapshot back");
 	path = normal_relative(submission->request.script);
 	if (manifest_holds(data, size, path))
 		return 0;
@@ -119,7 +119,7 @@ static int store_patch(struct submission *submission, struct error *err)
 			&submission->patch_digest);
 	if (r >= 0)
 		r = store_batch_commit(TAKE(batch));
-	return r < 0 ? error_errno(err, r, NULL, "cannot store the git patch") : 0;
+	return r < 0 ? error_ours(err, r, NULL, "cannot store the git patch") : 0;
 }
 
 static int write_environment(int dirfd, char *const *environment)
@@ -210,7 +210,7 @@ int submission_carry_out(struct submission *submission, struct error *err)
 	if (r < 0)
 		return r;
 	r = make_run_dir(submission);
-	return r < 0 ? error_errno(err, r, NULL, "cannot make the run's folder in %s",
+	return r < 0 ? error_ours(err, r, NULL, "cannot make the run's folder in %s",
 			       submission->runs_dir)
 		     : 0;
 }

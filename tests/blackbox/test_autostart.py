@@ -155,6 +155,7 @@ def test_two_daemons_cannot_share_one_state_directory(make_daemon):
         with pytest.raises(AssertionError, match="not ready"):
             other.start()
         assert str(daemon.state) in other.last_words(), other.last_words()
+        assert f"(pid {daemon.process.pid})" in other.last_words(), other.last_words()
         assert daemon.api("GET", "/healthz").status == 200
         assert other.process.wait(10) != 0
     finally:

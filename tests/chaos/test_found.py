@@ -4,6 +4,7 @@
 import contextlib
 import os
 import resource
+import signal
 import time
 
 import pytest
@@ -126,3 +127,26 @@ def test_the_environment_goes_though_the_run_was_never_accepted_nor_started(make
     assert daemon.ask("POST", f"/v1/runs/{run}/cancel").status == 202
     assert daemon.wait_ended(run)["status"] == "Canceled"
     wait_for(lambda: not os.listdir(folder), "what is spent goes")
+
+
+def test_a_daemon_that_takes_its_time_to_end_is_waited_for(make_chaos):
+    daemon = make_chaos()
+    daemon.launch("finish.collect=delay-4000")
+    run = daemon.submit({"x": ""}, command="true")
+    wait_for(lambda: daemon.record(run)["status"] == "Finalizing", "its outputs are being collected")
+    daemon.process.terminate()
+    wait_for(lambda: "ending; runs go on" in daemon.last_words(), "it is ending")
+    options = ("--socket", daemon.socket, "--state-dir", daemon.state)
+    done = daemon.amlctl(*options, "run", "main.py", cwd=daemon.source("print('hello')"))
+    try:
+        assert (done.returncode, done.stdout) == (0, b"hello\n"), done
+        assert b"waiting for amlagentd" in done.stderr, done
+        words = (daemon.state / "amlagentd.log").read_text()
+        assert f"waiting for the end of amlagentd (pid {daemon.process.pid})" in words, words
+        assert daemon.process.wait(10) == 0
+        daemon.process = None
+        assert daemon.wait_ended(run)["status"] == "Completed"
+    finally:
+        next_one = daemon.json("status")["pid"]
+        os.kill(next_one, signal.SIGTERM)
+        wait_for(lambda: not alive(next_one), "it ends")

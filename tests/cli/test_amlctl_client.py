@@ -201,6 +201,22 @@ def test_a_run_without_a_log_still_tells_its_end(daemon):
     assert b"no such log" not in done.stderr
 
 
+def test_a_run_that_was_deleted_while_it_was_followed_does_not_go_on(daemon):
+    def handle(request):
+        if request.method == "POST":
+            request.connection.json(record(status="Queued"), 201)
+        elif "/logs/" in request.target:
+            request.connection.bytes(b"hello\n")
+        else:
+            request.connection.error(404, "NotFound", f'no run "{RUN}"; `amlctl list` shows what there is', "run_id")
+
+    daemon.handle = handle
+    done = amlctl(daemon, "run", "a.py")
+    assert (done.returncode, done.stdout) == (125, b"hello\n"), done
+    assert done.stderr.decode().splitlines() == [
+        f"amlctl: run {RUN}", f"amlctl: run {RUN} has been deleted; how it ended is not known"]
+
+
 def test_warnings_of_the_record_are_said(daemon):
     serve_run(daemon, lambda request: request.connection.bytes(b""),
               post=record(status="Queued", warnings=["the snapshot is large\x1b[31m"]))
@@ -699,6 +715,33 @@ def test_wait_for_many_ends_as_the_first_that_did_not_complete(daemon):
     assert json.loads(amlctl(daemon, "wait", "a", "-o", "json").stdout) == ends["a"]
 
 
+GONE = "amlctl: run {} has been deleted; how it ended is not known"
+
+
+@pytest.mark.parametrize("gone, status", [("a", 125), ("b", 125), ("c", 3)])
+def test_wait_goes_on_when_one_of_the_runs_is_deleted(daemon, gone, status):
+    ends = {"a": record("a"), "b": record("b", "Failed", exit_code=3, error={"code": "UserError", "message": "m"}),
+            "c": record("c")}
+
+    def handle(request):
+        run = request.target[9]
+        if run == gone and "wait=" in request.target:
+            request.connection.error(404, "NotFound", f'no run "{run}"')
+        else:
+            request.connection.json(ends[run])
+
+    daemon.handle = handle
+    done = amlctl(daemon, "wait", "a", "b", "c")
+    assert done.returncode == status, done
+    assert done.stdout.decode().splitlines() == [f"{run} {ends[run]['status']}" for run in ends if run != gone]
+    assert GONE.format(gone) in done.stderr.decode().splitlines()
+    assert json.loads(amlctl(daemon, "wait", "a", "b", "c", "-o", "json").stdout) == [
+        ends[run] for run in ends if run != gone]
+    assert len(json.loads(amlctl(daemon, "wait", "a" if gone != "a" else "b", gone, "-o", "json").stdout)) == 1
+    alone = amlctl(daemon, "wait", gone, "-o", "json")
+    assert (alone.returncode, alone.stdout, alone.stderr.decode()) == (125, b"", GONE.format(gone) + "\n")
+
+
 def test_cancel_of_a_run_that_has_ended_is_no_error(daemon):
     def handle(request):
         if request.target.endswith("/cancel"):
@@ -745,6 +788,22 @@ def test_delete_resolves_every_name_first(daemon):
     assert amlctl(daemon, "delete", "a", "b", "a").stdout == b"a_full\nb_full\n"
     assert [r.target for r in daemon.requests if r.method == "DELETE"] == ["/v1/runs/a_full", "/v1/runs/b_full"]
     assert json.loads(amlctl(daemon, "delete", "a", "-o", "json").stdout) == ["a_full"]
+
+
+def test_delete_goes_on_when_somebody_else_was_quicker(daemon):
+    def handle(request):
+        if request.method != "DELETE":
+            request.connection.json(record(request.target[9:]))
+        elif request.target.endswith("/b"):
+            request.connection.error(404, "NotFound", 'no run "b"')
+        else:
+            request.connection.head(204)
+
+    daemon.handle = handle
+    done = amlctl(daemon, "delete", "a", "b", "c")
+    assert (done.returncode, done.stdout) == (0, b"a\nc\n"), done
+    assert done.stderr == b"amlctl: run b has been deleted already\n"
+    assert json.loads(amlctl(daemon, "delete", "a", "b", "c", "-o", "json").stdout) == ["a", "c"]
 
 
 def test_status_and_version_show_the_daemon(daemon):
@@ -832,6 +891,33 @@ def test_damaged_bytes_are_not_kept(daemon, tmp_path):
     done = amlctl(daemon, "download", RUN, "outputs/a.txt", "-o", str(tmp_path / "out"))
     assert done.returncode == 125 and b"damaged" in done.stderr
     assert tree(tmp_path / "out") == {}
+
+
+@pytest.mark.parametrize("digest, run_is_there, status", [
+    (None, True, 0), (None, False, 125), ("sha256:" + hashlib.sha256(b"x").hexdigest(), True, 125)])
+def test_a_file_of_a_run_that_ends_may_be_no_artifact(daemon, tmp_path, digest, run_is_there, status):
+    """Listed while the run went on; at its end what it has not changed is none."""
+    def handle(request):
+        name = request.target.rpartition("/artifacts/")[2]
+        if request.target.endswith("/artifacts"):
+            request.connection.json([
+                {"path": path, "href": f"/v1/runs/{RUN}/artifacts/{path}", "size": 1, "digest": digest,
+                 "modified_utc": None} for path in ("logs/a", "logs/b", "logs/c")])
+        elif request.target == f"/v1/runs/{RUN}" and run_is_there:
+            request.connection.json(record())
+        elif name in ("logs/a", "logs/c"):
+            request.connection.bytes(b"x")
+        else:
+            request.connection.error(404, "NotFound", f'nothing of the name "{request.target}"')
+
+    daemon.handle = handle
+    done = amlctl(daemon, "download", "latest", "-o", str(tmp_path / "out"))
+    assert done.returncode == status, done
+    if status:
+        assert b"nothing of the name" in done.stderr and tree(tmp_path / "out") == {b"logs/a": b"x"}
+    else:
+        assert tree(tmp_path / "out") == {b"logs/a": b"x", b"logs/c": b"x"}
+        assert b"logs/b is no artifact of the run" in done.stderr and b"downloaded 2 files" in done.stderr
 
 
 def test_a_download_that_is_cut_begins_anew(daemon, tmp_path):

@@ -171,6 +171,26 @@ static bool stream_goes_on(struct http_request *request)
 
 /* ---- all of it ---- */
 
+static struct {
+	void (*then)(void *data);
+	void *data;
+} before_handle;
+
+void fake_http_before_handle(void (*then)(void *data), void *data)
+{
+	before_handle.then = then;
+	before_handle.data = data;
+}
+
+static void take_a_break(void)
+{
+	void (*then)(void *data) = before_handle.then;
+
+	before_handle.then = NULL;
+	if (then)
+		then(before_handle.data);
+}
+
 static void read_url(struct http_request *request, const char *url)
 {
 	_cleanup_(freep) char *copy = mem_strdup(url);
@@ -194,6 +214,7 @@ void fake_http_ask(uv_loop_t *loop, const struct http_handler *handler,
 
 	read_url(&request, url);
 	handler->begin(handler->data, &request);
+	take_a_break();
 	if (!request.answer.status) {
 		if (body && request.write)
 			assert_int_equal(request.write(&request, body, strlen(body)), 0);

@@ -32,4 +32,6 @@ struct fake_answer {
 void fake_http_ask(uv_loop_t *loop, const struct http_handler *handler,
 	const struct fake_user *user, const char *method, const char *url, const char *body,
 	struct fake_answer *ret);
+/* Of the next request: between its headers and the rest of it, once. */
+void fake_http_before_handle(void (*then)(void *data), void *data);
 void fake_answer_release(struct fake_answer *answer);

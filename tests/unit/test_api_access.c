@@ -500,6 +500,121 @@ static void what_an_admin_holds_its_owner_does_not_release(void **state)
 	assert_int_equal(status_of(&eva, "POST", release, NULL), 200);
 }
 
+/* ---- files of a run that is just ending, or just going ---- */
+
+static char *folder_of(const char *run)
+{
+	return mem_printf("%s/runs/%s", f.state, run);
+}
+
+static void write_file_of(const char *run, const char *name)
+{
+	_cleanup_(freep) char *path = mem_printf("state/runs/%s/work/%s", run, name);
+
+	fixture_write(&f, path, "bytes");
+}
+
+struct ending {
+	struct run_waiter waiter;
+	uv_timer_t timer;
+	char *run;
+	bool over;
+};
+
+static void let_it_end(uv_timer_t *timer)
+{
+	(void)timer;
+	disk_is(DISK_FINE);
+}
+
+/* The clean-up is quicker than whoever is looking into the folder. */
+static void folder_goes_first(struct run_waiter *waiter, bool over)
+{
+	struct ending *ending = container_of(waiter, struct ending, waiter);
+	_cleanup_(freep) char *folder = folder_of(ending->run);
+
+	if (!over)
+		return;
+	assert_int_equal(tree_remove(AT_FDCWD, folder), 0);
+	ending->over = true;
+	let_threads_go(&f);
+}
+
+static void what_is_stored_while_it_is_looked_for_is_found(void **state)
+{
+	struct ending ending = { .run = run_of(&root, NULL) };
+	_cleanup_(freep) char *url = url_of(ending.run, "/artifacts/outputs/x");
+	struct fake_answer answer;
+
+	(void)state;
+	until_running(&f, ending.run);
+	write_file_of(ending.run, "outputs/x");
+	disk_is(DISK_SLOW);
+	end_run(&f, ending.run, 0);
+	hold_threads(&f); /* its outputs have been collected, that they are is not committed */
+	assert_int_equal(
+		run_waiter_start(f.manager, ending.run, &ending.waiter, folder_goes_first), 0);
+	uv_timer_init(&f.loop, &ending.timer);
+	uv_timer_start(&ending.timer, let_it_end, 50, 0);
+	answer = ask(&root, "GET", url, NULL);
+	assert_true(ending.over);
+	assert_int_equal(answer.status, 200);
+	assert_string_equal(answer.body.data, "bytes");
+	fake_answer_release(&answer);
+	uv_close((uv_handle_t *)&ending.timer, NULL);
+	turn_for(&f, 1000);
+	free(ending.run);
+}
+
+struct going {
+	const char *run;
+	int result;
+};
+
+static void gone(void *data, int result)
+{
+	struct going *going = data;
+
+	going->result = result;
+}
+
+/* Its folder is still there, as it is for a while in a delete. */
+static void row_goes(void *data)
+{
+	struct going *going = data;
+
+	history_delete(f.history, going->run, gone, going);
+	until(&f, going->result <= 0);
+	assert_int_equal(going->result, 0);
+}
+
+/* Its owner, whose rights they are to be looked at with, is not known any more. */
+static void files_of_a_run_that_goes_are_not_looked_at(void **state)
+{
+	static const char *const paths[] = { "/logs/logs/x", "/logs/user_logs/std_log.txt",
+		"/artifacts/outputs/x", "/artifacts", "/snapshot", "" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(paths); i++) {
+		_cleanup_(freep) char *run = run_of(&ana, NULL);
+		_cleanup_(freep) char *url = url_of(run, paths[i]);
+		struct going going = { run, 1 };
+		struct fake_answer answer;
+
+		until_running(&f, run);
+		write_file_of(run, "logs/x");
+		write_file_of(run, "outputs/x");
+		end_run(&f, run, 1);
+		until_over(&f, run);
+		fake_http_before_handle(row_goes, &going);
+		answer = ask(&ana, "GET", url, NULL);
+		assert_int_equal(going.result, 0);
+		assert_int_equal(answer.status, 404);
+		assert_non_null(strstr(answer.body.data, "no run"));
+		fake_answer_release(&answer);
+	}
+}
+
 /* ---- the audit ---- */
 
 static void every_change_is_heard_once_and_before_its_answer(void **state)
@@ -543,6 +658,8 @@ int main(void)
 		TEST_API(a_shared_run_shows_no_values_and_no_strangers_names),
 		TEST_API(the_status_names_users_and_not_their_runs),
 		TEST_API(what_an_admin_holds_its_owner_does_not_release),
+		TEST_API(what_is_stored_while_it_is_looked_for_is_found),
+		TEST_API(files_of_a_run_that_goes_are_not_looked_at),
 		TEST_API(every_change_is_heard_once_and_before_its_answer),
 	};
 
