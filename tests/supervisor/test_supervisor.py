@@ -147,6 +147,18 @@ def test_status_tells_who_runs_it(run):
     assert run.exit()["signal"] == signal.SIGTERM
 
 
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_it_has_begun_before_its_first_line_however_late_its_supervisor_is_woken(run):
+    """That one learns of the exec from a pipe that is closed by it, and may be let run long after."""
+    late = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=read", "-e", "inject=read:delay_exit=300000"]
+    if subprocess.run([*late, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    if is_sanitized():
+        pytest.skip("a sanitizer and ptrace do not go together")
+    record = run.shell("date +%s%6N").start(under=late).exit()
+    assert record["start_us"] <= int(run.log()) <= record["end_us"]
+
+
 def test_big_launch(run):
     arguments = ["x" * 1000] * 1000
     assert run.result("/bin/sh", "-c", 'exit $(($# % 256))', "sh", *arguments)["exit_code"] == 1000 % 256
