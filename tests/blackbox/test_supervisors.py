@@ -7,7 +7,7 @@ import subprocess
 import time
 
 import pytest
-from harness import alive, end_with_parent, wait_for
+from harness import PYTHON, REPO, alive, end_with_parent, wait_for
 
 pytestmark = pytest.mark.timeout(90)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,6 +24,27 @@ def status_of(daemon, run):
         return found if int(found.get("child_pid", 0)) else None
 
     return wait_for(read, "its command runs")
+
+
+def test_somebody_who_cannot_be_asked_holds_the_slot_of_a_lost_run_for_a_while_and_not_for_ever(make_daemon):
+    """He may be between two programs, and of the run; or he has thrown his arguments away, and stays like that."""
+    daemon = make_daemon(config=WITHOUT_CGROUPS)
+    run = daemon.submit({}, script=None, command="sleep 1000")
+    supervisor = int(status_of(daemon, run)["supervisor_pid"])
+    command = [PYTHON, "-I", REPO / "tests/zoo/between.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    somebody = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent, **pipes)
+    try:
+        if not somebody.stdout.readline():
+            pytest.skip("this kernel lets nobody look like that")
+        began = time.clock_gettime(time.CLOCK_BOOTTIME)
+        os.kill(supervisor, signal.SIGKILL)
+        assert daemon.ended(run, timeout=40)["error"]["code"] == "Lost"
+        assert time.clock_gettime(time.CLOCK_BOOTTIME) - began >= 10
+        assert somebody.poll() is None, "nothing proves that he is of the run"
+    finally:
+        somebody.kill()
+        somebody.communicate()
 
 
 @pytest.mark.parametrize("command", ["exec env -i /bin/sleep 1000", "exec env -i setsid -w /bin/sleep 1000"])

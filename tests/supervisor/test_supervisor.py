@@ -518,11 +518,26 @@ def test_a_session_is_only_a_proof_when_its_leader_is_of_the_run(run):
     shell.stdout.close()
 
 
+def test_one_between_two_programs_is_a_doubt_until_he_can_be_asked(run, zoo):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = {"AMLAGENT_RUN_DIR": str(run.dir)}
+    process = subprocess.Popen(zoo.command("between.py"), env=environment, start_new_session=True, **pipes)
+    if not process.stdout.readline():
+        pytest.skip("this kernel lets nobody look like that")
+    assert strays(run) == [None] and process.poll() is None
+    process.stdin.write(b"x")
+    process.stdin.close()
+    wait_for(lambda: strays(run) == [1], "it is found")
+    assert process.wait(20) == -signal.SIGKILL
+    process.stdout.close()
+    wait_for(lambda: strays(run) == [0], "nothing is found any more")
+
+
 def test_a_cgroup_that_is_not_named_after_the_run_is_left_alone(make_run, zoo, cgroups):
     lost, other = make_run(), make_run()
     other.launch(zoo("ignore_term"), cgroup=cgroups).start().says()
     lost.cgroup = other.cgroup
-    assert strays(lost) == [0]
+    wait_for(lambda: strays(lost) == [0], "nothing is found")
     assert other.cgroup.exists() and other.members()
     lost.cgroup = None
     other.stop(grace=0)
