@@ -57,7 +57,7 @@ struct supervision {
 	int64_t limit_us, grace_us;
 	enum state state;
 	pid_t child;           /* 0 when none, or when it was waited for */
-	int64_t boot_start_us; /* when it was started, by clock_boot() */
+	int64_t boot_start_us; /* just before it was started, by clock_boot() */
 	int64_t deadline_us;   /* of clock_boot(), whatever it is for */
 	int64_t look_us;       /* KILLING: until the next look */
 	int64_t oom_kills;     /* of the whole machine, at the start */
@@ -416,6 +416,9 @@ static int start_child(struct supervision *s)
 
 static void start_command(struct supervision *s)
 {
+	/* Taken first: it may have written its first lines before we are woken by its exec. */
+	int64_t start_us = clock_utc();
+	int64_t boot_start_us = clock_boot();
 	int r = start_child(s);
 
 	if (r < 0) {
@@ -423,8 +426,8 @@ static void start_command(struct supervision *s)
 		start_failed(s, -r);
 		return;
 	}
-	s->exit.start_us = clock_utc();
-	s->boot_start_us = clock_boot();
+	s->exit.start_us = start_us;
+	s->boot_start_us = boot_start_us;
 	r = FAIL_POINT(FAIL_STATUS_RUNNING, write_status(s));
 	if (r < 0)
 		record_note("cannot tell in status that the command runs: %s", strerror(-r));

@@ -120,13 +120,15 @@ static int run_of_environment(struct search *search, int dirfd, bool *ret_silent
 	return *ret_silent ? NOBODY : run_of_entries(search, &environment);
 }
 
-/* The first thread of a process may have ended while others go on: they know its environment. */
-static int run_of_threads(struct search *search, int processfd)
+/* The first thread of a process may have ended while others go on: they know its environment.
+ * *ret_silent: as above, of all of them. */
+static int run_of_threads(struct search *search, int processfd, bool *ret_silent)
 {
 	_cleanup_(closedirp) DIR *dir = NULL;
 	int fd = openat(processfd, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int run = NOBODY;
 
+	*ret_silent = true;
 	note(search, fd < 0 ? -errno : 0);
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
@@ -136,10 +138,11 @@ static int run_of_threads(struct search *search, int processfd)
 	for (struct dirent *task; run == NOBODY && (task = readdir(dir));) {
 		_cleanup_(closep) int taskfd =
 			openat(fd, task->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		bool silent;
+		bool silent = true;
 
 		if (task->d_name[0] != '.' && taskfd >= 0)
 			run = run_of_environment(search, taskfd, &silent);
+		*ret_silent &= silent;
 	}
 	return run;
 }
@@ -294,6 +297,12 @@ static bool is_in_exec(const struct stray *stray, int processfd)
 	       file_read(processfd, "cmdline", ENVIRONMENT_MAX, &arguments) == 0 && !arguments.size;
 }
 
+static void doubt(struct search *search, int processfd)
+{
+	for (size_t i = 0; i < search->count; i++)
+		search->runs[i].in_doubt |= is_of_user(search, processfd, (int)i);
+}
+
 /* At once, not after the look: what forks and ends at full speed is gone by then. The directory
  * stays that of one process: what is read through it is of that one. */
 static void look_for_proof(struct search *search, struct stray *stray)
@@ -314,9 +323,13 @@ static void look_for_proof(struct search *search, struct stray *stray)
 	if (stray->run == NOBODY)
 		stray->run = run_of_environment(search, fd, &silent);
 	if (silent)
-		stray->run = run_of_threads(search, fd);
-	if (silent && (has_ended(search, stray->process.pid) || is_in_exec(stray, fd)))
+		stray->run = run_of_threads(search, fd, &silent);
+	if (silent && has_ended(search, stray->process.pid)) {
 		search->vanished++;
+	} else if (silent && is_in_exec(stray, fd)) {
+		search->vanished++;
+		doubt(search, fd);
+	}
 	if (stray->run != NOBODY && !is_of_user(search, fd, stray->run))
 		stray->run = NOBODY;
 	if (stray->run != NOBODY)
@@ -416,6 +429,8 @@ static int look(struct search *search)
 	search->now.used = 0;
 	search->fresh = search->vanished = search->wanting = 0;
 	search->group_signal = 0;
+	for (size_t i = 0; i < search->count; i++)
+		search->runs[i].in_doubt = false;
 	r = process_each(search->proc_fd, add, search);
 	if (r < 0 || search->wanting)
 		return r < 0 ? r : search->wanting;

@@ -31,10 +31,11 @@
  * to leave that too (root). Whatever has changed its user, unless we are root.
  *
  * Threads: any. Blocks: two looks over /proc for all runs together, some milliseconds each; 200 ms
- * at most where many come and go.
+ * at most where many come and go, or one stays between two programs: he is a doubt then.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -49,9 +50,12 @@ struct stray_run {
 	pid_t child;        /* the command, as `status` of this boot has it; 0: not known */
 	uint64_t child_start; /* of struct process */
 	int found;            /* set: how many there were */
+	bool in_doubt; /* set: somebody who may be of it was between two programs (execve()) all the
+			  while, and could not be asked */
 };
 
-/* SIGKILL to every process there is of each. found 0: none is left, and the cgroup is removed; else
- * call again, since one that was signalled takes a moment to end. 0, or a negative errno when /proc
- * cannot be read. */
+/* SIGKILL to every process there is of each. found 0: none is left that could be asked, and the
+ * cgroup is removed; else call again, since one that was signalled takes a moment to end. Call again
+ * too while it is in doubt, but not for ever: who has thrown his arguments away looks the same. 0, or
+ * a negative errno when /proc cannot be read. */
 int strays_kill(struct stray_run *runs, size_t count);

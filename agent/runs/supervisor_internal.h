@@ -31,6 +31,7 @@ struct supervised {
 	int exit_status;              /* the supervisor's; -1: not known */
 	struct pid_watch *supervisor; /* it lives; NULL while its pid is not known */
 	unsigned stopped;             /* how many times in a row it was found stopped */
+	int64_t doubt_us;             /* since when sweeps are in doubt of it; 0: they are not */
 	struct watch_item *status;    /* until it is known that the command runs */
 	bool told_started;
 	uid_t uid; /* whose it is; STRAY_ANYBODY: not known */

@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/mem.h"
 #include "runs/run_folder.h"
 #include "runs/strays.h"
@@ -14,6 +15,8 @@
 
 #define STRAYS_MAX_MS 1000
 #define LOST_MAX 64 /* at a time */
+/* Nobody is between two programs for so long: such a one holds no slot. */
+#define DOUBT_MAX_US (10 * USEC_PER_SEC)
 
 struct sweep {
 	struct supervisor_executor *owner;
@@ -67,6 +70,17 @@ static void sweep_on_thread(struct work *work)
 	sweep->result = strays_kill(sweep->strays, sweep->count);
 }
 
+static bool is_gone(struct supervised *run, const struct stray_run *stray)
+{
+	if (stray->found || !stray->in_doubt) {
+		run->doubt_us = 0;
+		return !stray->found;
+	}
+	if (!run->doubt_us)
+		run->doubt_us = clock_boot();
+	return clock_boot() - run->doubt_us >= DOUBT_MAX_US;
+}
+
 /* The slot is free only when nothing of the run is left. */
 static void sweep_done(struct work *work)
 {
@@ -83,7 +97,7 @@ static void sweep_done(struct work *work)
 	for (size_t i = 0; i < sweep->count; i++) {
 		struct supervised *run = sweep->runs[i];
 
-		if (sweep->result == 0 && sweep->strays[i].found == 0) {
+		if (sweep->result == 0 && is_gone(run, &sweep->strays[i])) {
 			owner->sweep_ms = STRAYS_MS;
 			supervised_end(run, NULL, run->seen_us);
 		} else { /* the others have their turn first */

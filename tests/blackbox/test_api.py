@@ -166,11 +166,13 @@ def test_json_nested_100000_deep_is_refused(shared, opening):
 
 
 def test_a_client_that_ends_in_the_middle_of_a_request_is_not_kept_waiting(shared):
-    """It closed its half (shutdown): nothing more can come, so the answer is an error or the end, soon."""
+    """It closed its half (shutdown): nothing more can come, so the answer is an error or the end, and not that of a
+    request that took too long."""
     for request in (b"POST /v1/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", b"\x16\x03\x01\x02", b"GET /he"):
         for _ in range(15):
-            answer = shared.raw(request, timeout=4, half_close=True)
+            answer = shared.raw(request, half_close=True)
             assert answer == b"" or answer.startswith(b"HTTP/1.1 4"), answer
+            assert not answer.startswith(b"HTTP/1.1 408"), answer
 
 
 def test_clients_that_leave_in_the_middle_of_anything_leave_nothing_behind(shared, done):
@@ -185,7 +187,7 @@ def test_clients_that_leave_in_the_middle_of_anything_leave_nothing_behind(share
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(shared.socket)
                 sock.sendall(data)
-    wait_for(lambda: descriptors() <= before + 2, f"{descriptors()} descriptors, {before} before", timeout=10)
+    wait_for(lambda: descriptors() <= before + 2, f"{descriptors()} descriptors, {before} before")
     assert "x" not in shared.artifacts(done)
 
 
@@ -475,12 +477,12 @@ def test_wait_answers_when_the_run_has_ended(shared):
     shared.running(run)
     began = time.monotonic()
     assert shared.api("GET", f"/v1/runs/{run}?wait=0").json["status"] == "Running"
-    assert time.monotonic() - began < 0.5
     assert shared.api("GET", f"/v1/runs/{run}?wait=1").json["status"] == "Running"
-    assert 0.9 < time.monotonic() - began < 2.5
+    assert time.monotonic() - began > 0.9
     gate.open()
-    assert shared.api("GET", f"/v1/runs/{run}?wait=30").json["status"] == "Completed"
-    assert time.monotonic() - began < 10
+    began = time.monotonic()
+    assert shared.api("GET", f"/v1/runs/{run}?wait=30", timeout=40).json["status"] == "Completed"
+    assert time.monotonic() - began < 20
     for wait in ("3601", "-1", "x", ""):
         bad(shared.api("GET", f"/v1/runs/{run}?wait={wait}"), 400, "BadRequest")
 
@@ -649,7 +651,7 @@ def test_delete_removes_the_run_and_its_folder(daemon):
     bad(daemon.api("GET", f"/v1/runs/{run}"), 404, "NotFound")
     bad(daemon.api("DELETE", f"/v1/runs/{run}"), 404, "NotFound")
     assert daemon.api("GET", "/v1/runs").json == []
-    wait_for(lambda: not (daemon.state / "runs" / run).exists(), "its folder goes", timeout=5)
+    wait_for(lambda: not (daemon.state / "runs" / run).exists(), "its folder goes")
     daemon.terminate()
     daemon.start()
     bad(daemon.api("GET", f"/v1/runs/{run}"), 404, "NotFound")

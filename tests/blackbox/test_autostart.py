@@ -345,7 +345,7 @@ def test_a_socket_that_somebody_else_planted_is_not_talked_to(stranger):
         assert thief.stdout.readline() == b"ready\n"
         victim = stranger.popen("run", "main.py", env={**stranger.env, "TOKEN": "hunter2"})
         try:
-            out, err = victim.communicate(timeout=5)
+            out, err = victim.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             victim.kill()
             victim.communicate()

@@ -175,11 +175,11 @@ def test_a_run_across_a_jump_ends_in_order(timed, jump):
 def test_a_time_limit_is_not_moved(timed, jump):
     daemon, clock = timed
     began = time.monotonic()
-    run, _ = blocked(daemon, max_run_duration_seconds=2)
+    run, _ = blocked(daemon, max_run_duration_seconds=5)
     clock.set(jump)
     record = daemon.ended(run)
     took = time.monotonic() - began
-    assert record["error"]["code"] == "MaxRunDurationExceeded" and 1.9 < took < 8, (took, record)
+    assert record["error"]["code"] == "MaxRunDurationExceeded" and 4.9 < took < 25, (took, record)
     in_order(record)
 
 
@@ -234,7 +234,7 @@ def test_nobody_waits_longer_for_a_jump(timed, jump):
     answer = harness.Answer(connection.getresponse())
     took = time.monotonic() - began
     connection.close()
-    assert answer.json["status"] == "Running" and 1.5 < took < 6, took
+    assert answer.json["status"] == "Running" and 1.5 < took < 20, took
     gate.open()
     assert waiter.wait(20) == 0 and follower.wait(20) == 0
     assert follower.stdout.read() == b"up\n"

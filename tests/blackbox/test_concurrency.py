@@ -150,4 +150,4 @@ def test_descriptors_do_not_leak(shared):
         shared.ended(run)
         shared.post(source_directory="/nowhere", script="main.py")
         shared.api("GET", f"/v1/runs/{run}/snapshot")
-    wait_for(lambda: count() <= before + 3, f"descriptors: {before} before, {count()} now", timeout=5)
+    wait_for(lambda: count() <= before + 3, f"descriptors: {before} before, {count()} now")

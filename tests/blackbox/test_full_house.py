@@ -46,7 +46,7 @@ def records(daemon, query):
         before = f"&before={page[-1]['run_id']}"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_ten_thousand_ended_and_two_hundred_live_runs_are_all_there_again(scratch, capsys):
     with ours.Daemon(Bench(scratch), "full", max_running_runs=LIVE) as daemon:
         recovery.fill(daemon.bench, daemon, ENDED, LIVE)

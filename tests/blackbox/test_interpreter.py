@@ -29,7 +29,7 @@ def seconds(record):
 
 
 def setup_error(daemon, interpreter, **fields):
-    """The record of a run that could not find its interpreter: within a second, naming it."""
+    """The record of a run that could not find its interpreter: before a probe's time is over, naming it."""
     python = {} if interpreter is None else {"python": {"interpreter_path": str(interpreter)}}
     records = []
     for _ in range(3):  # the machine may be busy: the best of three
@@ -39,7 +39,7 @@ def setup_error(daemon, interpreter, **fields):
         if interpreter is not None:
             assert str(interpreter) in record["error"]["message"], record
         records.append(record)
-        if seconds(record) < 1:
+        if seconds(record) < 9:
             return record
     raise AssertionError(f"took {[seconds(record) for record in records]} s: {records}")
 
@@ -216,9 +216,9 @@ def test_a_text_file_with_the_executable_bit(shared):
 
 
 def test_an_interpreter_that_hangs(shared):
-    """It may be a Python on a slow disk: within a second would be too harsh, for ever is too long."""
+    """It may be a Python on a slow disk: at once would be too harsh, for ever is too long."""
     path = write_tree(shared.root / "bad", {"hangs": ("#!/bin/sh\nsleep 1000\n", 0o755)}) / "hangs"
-    record = shared.ended(shared.submit("", environment={"python": {"interpreter_path": str(path)}}), timeout=20)
+    record = shared.ended(shared.submit("", environment={"python": {"interpreter_path": str(path)}}), timeout=40)
     assert record["error"]["code"] == "SetupError" and str(path) in record["error"]["message"], record
 
 

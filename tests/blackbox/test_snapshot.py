@@ -350,6 +350,7 @@ def test_a_very_deep_tree_works_or_is_refused_by_name(daemon):
     if answer.status == 201:
         record = daemon.ended(answer.json["run_id"])
         assert record["status"] == "Completed", record
+        wait_for(lambda: not list(daemon.state.glob("runs/*/work")), "its folder is cleaned up")
     else:
         assert "deepdeep" in answer.error["message"], answer
     assert daemon.api("GET", "/healthz").status == 200

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Supervisors that die, or live and do not move: what becomes of their runs, which hold slots all the while."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 
 import pytest
-from harness import alive, end_with_parent, wait_for
+from harness import PYTHON, REPO, alive, end_with_parent, process_stat, wait_for
 
 pytestmark = pytest.mark.timeout(90)
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,6 +25,27 @@ def status_of(daemon, run):
         return found if int(found.get("child_pid", 0)) else None
 
     return wait_for(read, "its command runs")
+
+
+def test_somebody_who_cannot_be_asked_holds_the_slot_of_a_lost_run_for_a_while_and_not_for_ever(make_daemon):
+    """He may be between two programs, and of the run; or he has thrown his arguments away, and stays like that."""
+    daemon = make_daemon(config=WITHOUT_CGROUPS)
+    run = daemon.submit({}, script=None, command="sleep 1000")
+    supervisor = int(status_of(daemon, run)["supervisor_pid"])
+    command = [PYTHON, "-I", REPO / "tests/zoo/between.py"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    somebody = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent, **pipes)
+    try:
+        if not somebody.stdout.readline():
+            pytest.skip("this kernel lets nobody look like that")
+        began = time.clock_gettime(time.CLOCK_BOOTTIME)
+        os.kill(supervisor, signal.SIGKILL)
+        assert daemon.ended(run, timeout=40)["error"]["code"] == "Lost"
+        assert time.clock_gettime(time.CLOCK_BOOTTIME) - began >= 10
+        assert somebody.poll() is None, "nothing proves that he is of the run"
+    finally:
+        somebody.kill()
+        somebody.communicate()
 
 
 @pytest.mark.parametrize("command", ["exec env -i /bin/sleep 1000", "exec env -i setsid -w /bin/sleep 1000"])
@@ -63,8 +85,14 @@ def test_a_number_that_is_somebody_elses_by_now_is_not_signalled(make_daemon):
         bystander.wait()
 
 
+def stop(pid, start):
+    with contextlib.suppress(ProcessLookupError):
+        if alive(pid, start):
+            os.kill(pid, signal.SIGSTOP)
+
+
 def test_a_supervisor_that_was_stopped_goes_on_and_holds_the_limit(daemon):
-    run = daemon.submit("import time\ntime.sleep(1000)", max_run_duration_seconds=1)
+    run = daemon.submit("import time\ntime.sleep(1000)", max_run_duration_seconds=5)
     supervisor = int(status_of(daemon, run)["supervisor_pid"])
     os.kill(supervisor, signal.SIGSTOP)
     record = daemon.ended(run)
@@ -73,10 +101,17 @@ def test_a_supervisor_that_was_stopped_goes_on_and_holds_the_limit(daemon):
 
 
 def test_a_supervisor_that_was_stopped_hears_the_cancel_and_says_that_the_limit_was_first(daemon):
-    run = daemon.submit("import time\ntime.sleep(1000)", max_run_duration_seconds=1)
-    os.kill(int(status_of(daemon, run)["supervisor_pid"]), signal.SIGSTOP)
-    passed = time.monotonic() + 1.1
-    wait_for(lambda: time.monotonic() > passed, "the limit has passed")
+    run = daemon.submit("import time\ntime.sleep(1000)", max_run_duration_seconds=5)
+    supervisor = int(status_of(daemon, run)["supervisor_pid"])
+    start = process_stat(supervisor)[2]
+    passed = time.monotonic() + 5.1
+
+    def limit_has_passed():
+        """Stopped all the while: the daemon tells it to go on."""
+        stop(supervisor, start)
+        return time.monotonic() > passed
+
+    wait_for(limit_has_passed, "the limit has passed")
     assert daemon.api("POST", f"/v1/runs/{run}/cancel").status == 202
     record = daemon.ended(run)
     assert (record["status"], record["error"]["code"]) == ("Canceled", "MaxRunDurationExceeded"), record
@@ -87,10 +122,10 @@ def test_a_supervisor_that_is_stopped_again_and_again_is_ended_and_its_run_with_
     run = daemon.submit("import time\ntime.sleep(1000)")
     status = status_of(daemon, run)
     supervisor = int(status["supervisor_pid"])
+    start = process_stat(supervisor)[2]
 
     def over():
-        if alive(supervisor):
-            os.kill(supervisor, signal.SIGSTOP)
+        stop(supervisor, start)
         return daemon.record(run)["status"] == "Failed"
 
     wait_for(over, "it is ended", 60)

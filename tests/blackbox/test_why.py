@@ -173,17 +173,18 @@ def test_a_limit_of_the_system_is_named(shared):
 # -- stopped --------------------------------------------------------------------------------------
 
 
-def test_the_limit_is_told_and_whether_the_run_ended_by_itself(daemon):
-    start = r"stopped after its limit of 1 s \(max_run_duration_seconds\): "
+def test_the_limit_is_told_and_whether_the_run_ended_by_itself(make_daemon):
+    daemon = make_daemon(config={"stop_grace_seconds": 5})
+    start = r"stopped after its limit of 5 s \(max_run_duration_seconds\): "
     runs = {
-        daemon.submit(SLEEP, max_run_duration_seconds=1): r"it ended \d\.\d s after SIGTERM, by that signal",
+        daemon.submit(SLEEP, max_run_duration_seconds=5): r"it ended \d+\.\d s after SIGTERM, by that signal",
         daemon.submit(
-            STUBBORN, max_run_duration_seconds=1
-        ): r"it did not end by itself, and got SIGKILL \d\.\d s after SIGTERM",
+            STUBBORN, max_run_duration_seconds=5
+        ): r"it did not end by itself, and got SIGKILL \d+\.\d s after SIGTERM",
         daemon.submit(
             "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\nwhile True: signal.pause()\n",
-            max_run_duration_seconds=1,
-        ): r"it exited with code 0, \d\.\d s after SIGTERM",
+            max_run_duration_seconds=5,
+        ): r"it exited with code 0, \d+\.\d s after SIGTERM",
     }
     for run, sentence in runs.items():
         record = daemon.ended(run)
@@ -325,11 +326,11 @@ def test_on_a_terminal_the_sentence_has_a_colour_and_stays_beside_its_title(shar
 @pytest.mark.parametrize("end, sentence", [
     ("raise ValueError('no')", "exited with code 1: ValueError: no (main.py, line 1)"),
     ("import os; os.kill(os.getpid(), 15)", "ended by signal 15 (SIGTERM), which amlagent did not send"),
-    ("import time; time.sleep(60)", "stopped after its limit of 1 s (max_run_duration_seconds): it ended"),
+    ("import time; time.sleep(60)", "stopped after its limit of 5 s (max_run_duration_seconds): it ended"),
 ])  # fmt: skip
 def test_run_says_the_sentence_at_its_end_on_one_line(shared, end, sentence):
     source = shared.source(end)
-    done = shared.amlctl("run", "--max-run-duration", "1", "main.py", cwd=source)
+    done = shared.amlctl("run", "--max-run-duration", "5", "main.py", cwd=source)
     last = done.stderr.decode().splitlines()[-1]
     assert sentence in last and last.startswith("amlctl: run ") and "amlctl show" in last, done
     assert done.returncode != 0 and ESCAPE not in done.stderr

@@ -9,7 +9,7 @@
 
 #define RUNS_MAX 16
 
-/* Prints how many it found of each. CGROUP "-": none. */
+/* Prints how many it found of each, and "?" behind none when it is in doubt. CGROUP "-": none. */
 int main(int argc, char **argv)
 {
 	struct stray_run runs[RUNS_MAX] = { 0 };
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
 	}
 	r = strays_kill(runs, count);
 	for (size_t i = 0; r == 0 && i < count; i++)
-		printf("%d\n", runs[i].found);
+		printf("%d%s\n", runs[i].found, !runs[i].found && runs[i].in_doubt ? "?" : "");
 	if (r < 0)
 		fprintf(stderr, "strays_kill: %s\n", strerror(-r));
 	return r < 0;

@@ -232,7 +232,7 @@ def remove_cgroup(cgroup):
 
 
 def strays(*runs, uid=0):
-    """How many of each run strays_kill() has found; uid: whose they are."""
+    """How many of each run strays_kill() has found, None of one of which it is in doubt; uid: whose they are."""
     arguments = [str(part) for run in runs for part in (run.dir, run.cgroup or "-", uid)]
     done = subprocess.run([STRAYS_DRIVER, *arguments], stdout=subprocess.PIPE, check=True, timeout=30)
-    return [int(line) for line in done.stdout.split()]
+    return [None if line.endswith(b"?") else int(line) for line in done.stdout.split()]

@@ -143,8 +143,20 @@ def test_status_tells_who_runs_it(run):
     assert abs(int(status["start_us"]) - time.time() * SECOND) < 20 * SECOND
     assert pathlib.Path(f"/proc/{child}/comm").read_text() == "sleep\n"
     assert os.getsid(run.process.pid) == run.process.pid
-    run.stop(grace=1)
+    run.stop(grace=20)
     assert run.exit()["signal"] == signal.SIGTERM
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace")
+def test_it_has_begun_before_its_first_line_however_late_its_supervisor_is_woken(run):
+    """That one learns of the exec from a pipe that is closed by it, and may be let run long after."""
+    late = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=read", "-e", "inject=read:delay_exit=300000"]
+    if subprocess.run([*late, "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    if is_sanitized():
+        pytest.skip("a sanitizer and ptrace do not go together")
+    record = run.shell("date +%s%6N").start(under=late).exit()
+    assert record["start_us"] <= int(run.log()) <= record["end_us"]
 
 
 def test_big_launch(run):
@@ -184,24 +196,24 @@ def test_signals_that_it_ignores(run):
 
 
 def test_limit(run, zoo):
-    record = run.launch(zoo("trap"), limit=0.3, grace=5).start().exit()
+    record = run.launch(zoo("trap"), limit=3, grace=20).start().exit()
     assert (record["stopped"], record["exit_code"], record["signal"]) == (LIMIT, 5, 0)
-    assert 300_000 <= record["stop_us"] - record["start_us"] < 400_000
-    assert record["wall_us"] >= 300_000
+    assert 3 * SECOND <= record["stop_us"] - record["start_us"] < 20 * SECOND
+    assert record["wall_us"] >= 3 * SECOND
     assert run.log() == b"ready\nsaved\n"
 
 
 def test_limit_without_mercy(run, zoo):
-    record = run.launch(zoo("ignore_term"), limit=0.2, grace=0.2).start().exit()
+    record = run.launch(zoo("ignore_term"), limit=3, grace=0.2).start().exit()
     assert (record["stopped"], record["exit_code"], record["signal"]) == (LIMIT, -1, signal.SIGKILL)
     assert record["oom"] == 0
-    assert 400_000 <= record["gone_us"] - record["start_us"] < 1_400_000
+    assert 3 * SECOND + 200_000 <= record["gone_us"] - record["start_us"] < 20 * SECOND
 
 
 def test_no_grace_at_all(run, zoo):
-    record = run.launch(zoo("ignore_term"), limit=0.1, grace=0).start().exit()
+    record = run.launch(zoo("ignore_term"), limit=3, grace=0).start().exit()
     assert (record["stopped"], record["signal"]) == (LIMIT, signal.SIGKILL)
-    assert record["gone_us"] - record["start_us"] < 1_100_000
+    assert record["gone_us"] - record["start_us"] < 20 * SECOND
 
 
 def test_huge_limits_are_no_limits(run):
@@ -215,14 +227,14 @@ def test_huge_limits_are_no_limits(run):
 @pytest.mark.parametrize("why", [CANCEL, SHUTDOWN])
 def test_stop_file(run, zoo, why):
     run.launch(zoo("trap")).start().says()
-    run.stop(why=why, grace=5)
+    run.stop(why=why, grace=20)
     record = run.exit()
     assert (record["stopped"], record["exit_code"]) == (why, 5)
     assert record["start_us"] < record["stop_us"] <= record["end_us"]
 
 
 def test_sigterm_to_the_supervisor(run, zoo):
-    run.launch(zoo("trap"), grace=5).start().says()
+    run.launch(zoo("trap"), grace=20).start().says()
     run.process.terminate()
     record = run.exit()
     assert (record["stopped"], record["exit_code"]) == (SHUTDOWN, 5)
@@ -236,26 +248,26 @@ def test_a_second_stop_shortens_the_grace(run, zoo):
     run.stop(grace=0.2)
     record = run.exit()
     assert (record["stopped"], record["signal"]) == (CANCEL, signal.SIGKILL)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20
 
 
 def test_a_second_stop_never_lengthens_the_grace(run):
     run.shell("trap 'echo asked' TERM; echo ready; while :; do sleep 1 & wait; done", grace=50).start().says()
     begun = time.monotonic()
-    run.stop(grace=0.5)
+    run.stop(grace=5)
     run.says(b"asked\n")  # the first one was read
     run.stop(why=SHUTDOWN, grace=50)
     run.process.terminate()
     assert run.exit()["stopped"] == CANCEL
-    assert 0.45 < time.monotonic() - begun < 3
+    assert 4.95 < time.monotonic() - begun < 20
 
 
 def test_a_patient_cancel_does_not_outlast_the_limit(run, zoo):
-    run.launch(zoo("ignore_term"), limit=0.5, grace=0.2).start().says()
+    run.launch(zoo("ignore_term"), limit=5, grace=0.2).start().says()
     run.stop(grace=50)
     record = run.exit()
     assert record["stopped"] == CANCEL
-    assert record["gone_us"] - record["start_us"] < 2 * SECOND
+    assert record["gone_us"] - record["start_us"] < 20 * SECOND
 
 
 def test_a_byte_without_stop_file_means_nothing(run, zoo):
@@ -267,7 +279,7 @@ def test_a_byte_without_stop_file_means_nothing(run, zoo):
     (run.dir / "stop").symlink_to("/etc/passwd")
     run.wake()
     (run.dir / "stop").unlink()
-    run.stop(grace=5)
+    run.stop(grace=20)
     assert run.exit()["exit_code"] == 5
 
 
@@ -290,7 +302,7 @@ def test_stop_at_any_moment_of_the_start(make_run):
             run.wake()
         except OSError as error:
             assert error.errno == errno.ENXIO
-        assert run.exit(10)["stopped"] == CANCEL
+        assert run.exit(20)["stopped"] == CANCEL
 
 
 def test_without_control_the_run_goes_on(run):
@@ -312,11 +324,11 @@ ESCAPES = ["setsid", "double_fork", "ignore_term", "stopped", "hold_log", "renam
 @pytest.mark.parametrize("name", ESCAPES)
 def test_escape_from_the_limit(run, zoo, name):
     """The command itself stays, whatever its children do."""
-    run.launch("/bin/sh", "-c", f"{zoo(name)}; sleep 50", limit=1, grace=0.3).start().says()
+    run.launch("/bin/sh", "-c", f"{zoo(name)}; sleep 50", limit=5, grace=0.3).start().says()
     assert run.members()
     record = run.exit()
     assert record["stopped"] == LIMIT
-    assert record["gone_us"] - record["start_us"] < 1 * SECOND + 300_000 + 1 * SECOND
+    assert record["gone_us"] - record["start_us"] < 20 * SECOND
 
 
 @pytest.mark.parametrize("name", ["double_fork", "renamed", "leader_exits"])
@@ -325,7 +337,7 @@ def test_escape_from_the_end(run, zoo, name):
     record = record.start().exit()
     assert (record["stopped"], record["exit_code"], record["leftovers"]) == (0, 0, 1)
     assert record["stop_us"] == 0
-    assert 300_000 <= record["gone_us"] - record["end_us"] < 1_400_000
+    assert 300_000 <= record["gone_us"] - record["end_us"] < 20 * SECOND
 
 
 def test_the_holder_of_the_log_is_ended_and_the_exit_code_is_kept(run, zoo):
@@ -334,10 +346,10 @@ def test_the_holder_of_the_log_is_ended_and_the_exit_code_is_kept(run, zoo):
 
 
 def test_leftovers_that_end_when_asked(run, zoo):
-    record = run.shell(f"{zoo('trap')} & while ! grep -q ready ../std_log.txt; do :; done; exit 9", grace=20)
+    record = run.shell(f"{zoo('trap')} & while ! grep -q ready ../std_log.txt; do :; done; exit 9", grace=40)
     record = record.start().exit()
     assert (record["stopped"], record["exit_code"], record["leftovers"]) == (0, 9, 1)
-    assert record["gone_us"] - record["end_us"] < 5 * SECOND
+    assert record["gone_us"] - record["end_us"] < 20 * SECOND
     assert run.log() == b"ready\nsaved\n"
 
 
@@ -346,15 +358,15 @@ def test_a_cancel_while_leftovers_have_their_grace(run, zoo):
     command = run.running()
     wait_for(lambda: state_of(command) is None, "the command has ended")
     run.stop(grace=0.1)
-    record = run.exit(10)
+    record = run.exit(20)
     assert (record["stopped"], record["exit_code"], record["leftovers"]) == (0, 7, 1)
 
 
 def test_stopped_processes_hear_the_signal(run, zoo):
-    run.launch(zoo("stopped"), grace=20).start().says()
+    run.launch(zoo("stopped"), grace=40).start().says()
     wait_for(lambda: len(run.members()) == 2 and all(state_of(p) == "T" for p in run.members()), "both are stopped")
-    run.stop(grace=20)
-    record = run.exit(10)
+    run.stop(grace=40)
+    record = run.exit(20)
     assert (record["stopped"], record["exit_code"]) == (CANCEL, 3)
     assert run.log() == b"ready\nasked\nasked\n"
 
@@ -365,7 +377,7 @@ def test_fork_storm(run, zoo, count, how):
     run.stop(grace=0.1)
     record = run.exit()
     assert record["stopped"] == CANCEL
-    assert record["gone_us"] - record["stop_us"] < 100_000 + 1 * SECOND
+    assert record["gone_us"] - record["stop_us"] < 20 * SECOND
 
 
 def test_a_deep_and_wide_tree(run):
@@ -448,7 +460,7 @@ def test_nothing_escapes(run, zoo, place, name):
     assert zoo.members() == []
     assert not place or not run.cgroup.exists()
     asked = record["stop_us"] or record["end_us"]
-    assert record["gone_us"] - asked < (GRACE + 1) * SECOND
+    assert record["gone_us"] - asked < 20 * SECOND
     assert run.notes() == ""
 
 
@@ -460,10 +472,8 @@ def test_nothing_outlives_a_supervisor_that_was_killed(run, zoo, place, name):
     run.process.kill()
     run.finish()
     assert zoo.members()
-    begun = time.monotonic()
     wait_for(lambda: strays(run) == [0], "nothing is found any more")
     assert zoo.members() == [] and run.members() == []
-    assert time.monotonic() - begun < 5
     assert not place or not run.cgroup.exists()
     assert not (run.dir / "exit").exists()
 
@@ -506,11 +516,26 @@ def test_a_session_is_only_a_proof_when_its_leader_is_of_the_run(run):
     shell.stdout.close()
 
 
+def test_one_between_two_programs_is_a_doubt_until_he_can_be_asked(run, zoo):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    environment = {"AMLAGENT_RUN_DIR": str(run.dir)}
+    process = subprocess.Popen(zoo.command("between.py"), env=environment, start_new_session=True, **pipes)
+    if not process.stdout.readline():
+        pytest.skip("this kernel lets nobody look like that")
+    assert strays(run) == [None] and process.poll() is None
+    process.stdin.write(b"x")
+    process.stdin.close()
+    wait_for(lambda: strays(run) == [1], "it is found")
+    assert process.wait(20) == -signal.SIGKILL
+    process.stdout.close()
+    wait_for(lambda: strays(run) == [0], "nothing is found any more")
+
+
 def test_a_cgroup_that_is_not_named_after_the_run_is_left_alone(make_run, zoo, cgroups):
     lost, other = make_run(), make_run()
     other.launch(zoo("ignore_term"), cgroup=cgroups).start().says()
     lost.cgroup = other.cgroup
-    assert strays(lost) == [0]
+    wait_for(lambda: strays(lost) == [0], "nothing is found")
     assert other.cgroup.exists() and other.members()
     lost.cgroup = None
     other.stop(grace=0)
@@ -538,7 +563,7 @@ def test_the_supervisor_itself_is_not_in_it(run, zoo, cgroups):
     run.launch(zoo("trap"), cgroup=cgroups).start().says()
     assert cgroup_of(run.process.pid) == cgroup_of("self")
     assert cgroup_of(run.running()).endswith(f"/{run.dir.name}")
-    run.stop(grace=5)
+    run.stop(grace=20)
     assert run.exit()["exit_code"] == 5
 
 
@@ -606,18 +631,18 @@ def test_a_kernel_or_sandbox_without_clone3_is_done_without(run, cgroups, error)
 
 def test_a_guest_in_the_cgroup_is_of_the_run(run, cgroups):
     """Moved there by somebody: no descendant, asked to end like the others, and waited for."""
-    run.shell("while [ ! -e go ]; do sleep 0.01; done; exit 3", cgroup=cgroups, grace=20).start()
+    run.shell("while [ ! -e go ]; do sleep 0.01; done; exit 3", cgroup=cgroups, grace=40).start()
     run.running()
     script = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(11)); print(flush=True)"
     guest = subprocess.Popen(["/usr/bin/python3", "-c", f"{script}; signal.pause()"], stdout=subprocess.PIPE)
     guest.stdout.readline()
     (run.cgroup / "cgroup.procs").write_text(str(guest.pid))
     (run.dir / "work" / "go").touch()
-    assert guest.wait(10) == 11
+    assert guest.wait(20) == 11
     guest.stdout.close()
-    record = run.exit(10)
+    record = run.exit(20)
     assert (record["exit_code"], record["leftovers"]) == (3, 1)
-    assert record["gone_us"] - record["end_us"] < 5 * SECOND
+    assert record["gone_us"] - record["end_us"] < 20 * SECOND
     assert not run.cgroup.exists()
 
 
@@ -626,16 +651,16 @@ def test_a_guest_that_ignores_it_is_killed(run, zoo, cgroups):
     guest = subprocess.Popen([zoo("ignore_term")], stdout=subprocess.PIPE)
     guest.stdout.readline()
     (run.cgroup / "cgroup.procs").write_text(str(guest.pid))
-    run.stop(grace=0.2)
-    assert guest.wait(10) == -signal.SIGKILL
+    run.stop(grace=3)
+    assert guest.wait(20) == -signal.SIGKILL
     guest.stdout.close()
-    assert run.exit(10)["exit_code"] == 5
+    assert run.exit(20)["exit_code"] == 5
 
 
 def test_a_cgroup_whose_files_nobody_may_open_does_not_hold_the_run(run, zoo, cgroups):
     script = f'{zoo("ignore_term")} & while ! grep -q ready ../std_log.txt; do :; done; chmod 000 "$1"/*; exit 2'
     run.launch("/bin/sh", "-c", script, "sh", cgroups / run.dir.name, cgroup=cgroups, grace=0.2).start()
-    record = run.exit(10)
+    record = run.exit(20)
     assert (record["exit_code"], record["leftovers"]) == (2, 1)
 
 
@@ -799,7 +824,7 @@ def test_a_run_directory_that_is_removed_ends_the_supervisor(run):
     child = run.running()
     shutil.rmtree(run.dir)
     os.kill(child, signal.SIGKILL)
-    assert run.finish(10) == 0
+    assert run.finish(20) == 0
     assert not run.dir.exists()
 
 

@@ -28,7 +28,7 @@
 #include "runs/run_manager.h"
 
 #define THREADS 2
-#define PATIENCE_US (10 * USEC_PER_SEC)
+#define PATIENCE_US (60 * USEC_PER_SEC)
 
 struct fixture {
 	char *dir, *source, *state;

@@ -107,10 +107,10 @@ static void test_a_program_that_hangs_is_killed_in_time(void **state)
 
 	(void)state;
 	assert_int_equal(
-		shell("trap '' TERM; echo on; while :; do sleep 9; done", 99, 200, &child), 0);
+		shell("trap '' TERM; echo on; while :; do sleep 9; done", 99, 2000, &child), 0);
 	assert_int_equal(child.end, CHILD_PROCESS_TIMED_OUT);
 	assert_string_equal(child.output.data, "on\n");
-	assert_true(clock_boot() - start < 5 * USEC_PER_SEC);
+	assert_true(clock_boot() - start < 20 * USEC_PER_SEC);
 }
 
 static void test_output_without_end_is_cut(void **state)

@@ -150,12 +150,12 @@ static void look_is_fresh_for_a_second(void **state)
 
 	(void)state;
 	start(&f, DEVICE);
+	since = clock_boot();
 	gpu_pool_look(f.pool);
 	wait_for_looks(&f, 1);
-	since = clock_boot();
 	while (gpu_pool_is_fresh(f.pool))
 		usleep(10000);
-	assert_in_range(clock_boot() - since, 900000, 5000000);
+	assert_in_range(clock_boot() - since, 900000, 20000000);
 	stop(&f);
 }
 

@@ -109,7 +109,7 @@ static void assert_fails(const char *asked, const char *path, int code, const ch
 	assert_text(err.message, part);
 	assert_text(err.message, "/usr/bin/python3"); /* what to do */
 	assert_null(strchr(err.message, '\n'));
-	assert_true(clock_boot() - start < USEC_PER_SEC);
+	assert_true(clock_boot() - start < 9 * USEC_PER_SEC); /* a probe has ten */
 }
 
 static void test_a_path_is_kept_as_it_was_given(void **state)
@@ -233,7 +233,7 @@ static void test_what_never_ends_is_bounded(void **state)
 	assert_int_equal(python_probe(at("hangs"), "/", env, 200, &answer, &err), -ETIMEDOUT);
 	assert_text(err.message, at("hangs"));
 	assert_fails(at("yes"), SYSTEM_PATH, -ENOEXEC, "prints without end");
-	assert_true(clock_boot() - start < 5 * USEC_PER_SEC);
+	assert_true(clock_boot() - start < 9 * USEC_PER_SEC);
 }
 
 static void test_files_beside_the_script_are_not_imported(void **state)

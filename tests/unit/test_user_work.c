@@ -62,6 +62,7 @@ static void queue(struct job *job, uid_t uid, bool limited)
 static void two_of_his_hang_and_the_others_go_on(void **state)
 {
 	struct job his[6] = { 0 }, hers[20] = { 0 };
+	int first;
 	sem_t gate;
 
 	(void)state;
@@ -81,9 +82,10 @@ static void two_of_his_hang_and_the_others_go_on(void **state)
 	for (int i = 0; i < 6; i++)
 		sem_post(&gate);
 	uv_run(&loop, UV_RUN_DEFAULT);
-	/* In order, two at a time. */
+	/* Two at a time: the others begin when one of the first two is back. */
+	first = his[0].done < his[1].done ? his[0].done : his[1].done;
 	for (int i = 2; i < 6; i++)
-		assert_true(his[i].done > 20 && his[i].done > his[i - 2].done);
+		assert_true(his[i].done > 20 && his[i].done > first);
 	sem_destroy(&gate);
 }
 

@@ -209,7 +209,7 @@ class User:
         )
 
     def run(self, *command, input=None, timeout=30, **options):
-        """The same, to its end: returncode, stdout, stderr (bytes)."""
+        """The same, to its end: returncode, stdout, stderr (bytes; harness.without_silence())."""
         stdin = subprocess.DEVNULL if input is None else subprocess.PIPE
         process = self.popen(command, stdin=stdin, **options)
         try:
@@ -218,7 +218,7 @@ class User:
             process.kill()
             process.communicate()
             raise
-        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, harness.without_silence(err))
 
     def ok(self, *command, **options):
         done = self.run(*command, **options)
