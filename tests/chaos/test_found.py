@@ -51,7 +51,7 @@ def test_a_lost_run_is_not_over_while_nobody_can_look_for_its_processes(make_cha
 
 def test_a_run_is_running_though_its_status_could_not_be_read_at_once(make_chaos):
     daemon = make_chaos(cgroup_parent="none")
-    daemon.launch("child.start=delay-1000")
+    daemon.launch("child.start=delay-5000")
     run = daemon.submit({"x": ""}, command="exec sleep 600")
     path = daemon.state / "runs" / run / "status"
     wait_for(lambda: path.exists() and status_of(daemon, run)[b"child_pid"] == b"0", "the supervisor has begun")

@@ -72,6 +72,13 @@ def machine(package):
         made.close()
 
 
+def no_process_is_left(machine):
+    def none():
+        return machine.run("pgrep", "-a", "amlagent", check=False).stdout == ""
+
+    harness.wait_for(none, "no process of it is left")
+
+
 def test_installed_it_serves_and_an_upgrade_loses_nothing(machine):
     for unit in ("amlagentd.socket", "amlagentd.service", "amlagent-runs.service"):
         assert machine.is_active(unit), machine.systemctl("status", unit, check=False)
@@ -112,15 +119,15 @@ def test_removed_it_leaves_runs_alone_and_installed_again_it_has_them(machine):
 def test_removed_without_runs_nothing_of_it_goes_on(machine):
     assert "go on" not in machine.dpkg("--remove", "amlagent").stdout
     assert not machine.is_active("amlagent-runs.service")
-    assert machine.run("pgrep", "-a", "amlagent", check=False).stdout == ""
+    no_process_is_left(machine)
 
 
 def test_purged_it_leaves_nothing(machine):
     tickers = [machine.ticker(user).goes_on() for user in USERS]
     pids = [pid for ticker in tickers for pid in ticker.pids()]
     machine.dpkg("--purge", "amlagent")
-    assert not any(machine.is_alive(pid) for pid in pids)
-    assert machine.run("pgrep", "-a", "amlagent", check=False).stdout == ""
+    harness.wait_for(lambda: not any(machine.is_alive(pid) for pid in pids), "the runs are ended")
+    no_process_is_left(machine)
     harness.wait_for(lambda: not machine.is_active("amlagent-runs.service"), "the place of the runs is gone")
     assert "amlagent" not in machine.systemctl("--failed", "--plain", "--no-legend")
     # The folder itself is a mount of this test's machine.

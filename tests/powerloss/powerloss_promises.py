@@ -13,7 +13,7 @@ from harness import ENDED, wait_for
 from powerloss_disk import FILE
 from powerloss_life import ENDS, LOG, LOGS, TOKEN, Life
 
-PATIENCE, PATIENCE_WITH_SECRETS = 15, 3
+PATIENCE = 15
 LOST, NOT_STORED = ("Failed", "Lost"), ("Failed", "OutputError")
 SAME = ("status", "exit_code", "signal", "error", "start_time_utc", "end_time_utc", "resources_used", "warnings")
 
@@ -118,7 +118,7 @@ class Inspection:
         for run in sorted(self.facts.deleted & set(runs)):
             self.wrong("deleted", f"{run} is there again")
         try:
-            wait_for(lambda: not self._secrets(), "the environments of submitters are gone", PATIENCE_WITH_SECRETS)
+            wait_for(lambda: not self._secrets(), "the environments of submitters are gone", PATIENCE)
         except AssertionError:
             self.wrong("secrets", f"still there although all has ended: {self._secrets()}")
 

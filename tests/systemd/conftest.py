@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import pytest  # noqa: E402
 import systemd_machine  # noqa: E402
 
-CONFIG = "max_running_runs = 8\nstop_grace_seconds = 2\nadmin_group = amlagent-admin\n"
+CONFIG = "max_running_runs = 8\nstop_grace_seconds = 10\nadmin_group = amlagent-admin\n"
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,8 @@ class Ticker:
         self.machine, self.run, self.user, self.go = machine, run, user, go
 
     def lines(self):
-        return self.machine.amlctl("logs", self.run, user=self.user).stdout.splitlines()
+        """Whole ones: a print() may be several writes."""
+        return self.machine.amlctl("logs", self.run, user=self.user).stdout.rpartition("\n")[0].splitlines()
 
     def goes_on(self):
         """It counts, now."""
@@ -132,7 +133,7 @@ class Machine:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/",
             )
         self.init = harness.wait_for(self._find_init, "systemd is started")
-        harness.wait_for(self._is_up, "systemd is up", timeout=60)
+        harness.wait_for(self.is_up, "systemd is up", timeout=60)
         self._install()
         return self
 
@@ -145,7 +146,8 @@ class Machine:
                     return int(child)
         return None
 
-    def _is_up(self):
+    def is_up(self):
+        """Does its systemd answer, and is its boot over?"""
         state = self.run("systemctl", "is-system-running", check=False).stdout.strip()
         return state in ("running", "degraded")
 

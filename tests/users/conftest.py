@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Fixtures of the tests with real users; see lab.py and users_harness.py."""
 
+import contextlib
 import os
 import sys
 
@@ -81,6 +82,8 @@ def ended(services, lab):
             service.close()
         except AssertionError as error:
             trouble.append(str(error))
+    with contextlib.suppress(AssertionError):
+        harness.wait_for(lambda: not lab.strays(), "what was killed is gone", 10)
     left = lab.strays()
     if left:
         trouble.append("processes of users left over: " + "; ".join(map(harness.describe, left)))

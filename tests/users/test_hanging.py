@@ -118,7 +118,7 @@ def test_a_client_that_leaves_a_hanging_submit_leaves_nothing_behind(make_servic
         assert service.desk(ben).finish()["status"] == "Completed"
         began = time.monotonic()
         service.terminate()
-        assert time.monotonic() - began < 15, "and it does not keep the service from ending"
+        assert time.monotonic() - began < 20, "and it does not keep the service from ending"
         wait_for(lambda: not ana.strays(), "its helpers end with it", 20)
     service.start()
     assert desk.finish()["status"] == "Completed"
@@ -154,7 +154,7 @@ def test_files_whose_reads_never_end_hold_up_no_daemon(make_service, ana, ben):
         assert service.desk(ben).finish()["status"] == "Completed"
         began = time.monotonic()
         service.terminate()
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 20
         service.start()
     wait_for(lambda: not ana.strays(), "what was killed in there ends with the mount")
     assert desk.finish()["status"] == "Completed"

@@ -193,10 +193,10 @@ while time.monotonic() < end:
     except OSError:
         time.sleep(0.001)
 """
-    before = set(processes_of(ana.uid))
+    before = set(ana.strays())
     code = f"import resource; resource.setrlimit(resource.RLIMIT_NPROC, ({len(before)} + 60, 200))\n{storm}"
     run = desk.submit(code)
-    wait_for(lambda: len(processes_of(ana.uid)) > len(before) + 20, "it storms")
+    wait_for(lambda: len(ana.strays()) > len(before) + 20, "it storms")
     desk.cancel(run)
     assert desk.ended(run)["status"] == "Canceled"
-    wait_for(lambda: not set(processes_of(ana.uid)) - before, "nothing is left of it", 20)
+    wait_for(lambda: not set(ana.strays()) - before, "nothing is left of it", 20)

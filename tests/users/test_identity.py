@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A run of the system service is its submitter's: his rights, his limits, his files; and it is nobody else's."""
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import fuse_folder
 import harness
 import pytest
 from harness import GATE_MODULE, PYTHON, Gate, read_when_there, wait_for
-from lab import admin_tool, processes_of
+from lab import admin_tool, end_processes_of, processes_of, user_database
 from load import CLIENT
 from users_harness import at_the_gate
 
@@ -367,7 +368,7 @@ def test_work_and_all_in_it_is_the_submitters(service, ana):
     os.chmod(folder / "setuid", 0o6755)
     run = desk.submit(source_directory=str(folder))
     try:
-        wait_for(lambda: desk.std_log(run), "nothing comes and goes there any more")
+        desk.printed(run)  # and it is Running: nothing comes and goes there any more
         place = service.state / "runs" / run
         info = place.stat()
         assert (info.st_uid, info.st_gid, stat.S_IMODE(info.st_mode)) == (0, ana.gid, 0o710)
@@ -405,7 +406,7 @@ os.chmod("outputs/deep", 0o500)
     desk.ok("download", record["run_id"], "-o", out)
     assert (out / "outputs/deep/er/b").read_text() == "outputs/deep/er/b"
     assert (out / "outputs/a").stat().st_uid == ana.uid
-    assert not (service.state / "runs" / record["run_id"]).exists(), "a Completed run's folder goes"
+    wait_for(lambda: not (service.state / "runs" / record["run_id"]).exists(), "a Completed run's folder goes")
 
 
 def test_a_run_that_failed_leaves_its_work_to_its_submitter(service, ana, ben):
@@ -572,14 +573,24 @@ def release(service, run):
     assert answer.status == 200, answer
 
 
+@contextlib.contextmanager
+def deleted(user):
+    """The user is gone, whatever of his still runs; tests beside this one give nobody his number meanwhile."""
+    user.forget_login()
+    with user_database():
+        admin_tool("userdel", "--force", user.name)
+        yield
+
+
 def test_a_run_whose_submitter_was_deleted_meanwhile_is_a_setup_error_in_words(make_service, make_user):
     service = make_service()
     gone = make_user("gone")
     run = held(service.desk(gone), "open('/tmp/never', 'w')")
     uid, name = gone.uid, gone.name
-    gone.remove()
-    release(service, run)
-    record = service.ended(run)
+    with deleted(gone):
+        end_processes_of(uid)
+        release(service, run)
+        record = service.ended(run)
     assert (record["status"], record["error"]["code"]) == ("Failed", "SetupError"), record
     assert str(uid) in record["error"]["message"] or name in record["error"]["message"], record
     assert re.search(r"gone|no longer|no such user|does not exist", record["error"]["message"]), record
@@ -588,12 +599,12 @@ def test_a_run_whose_submitter_was_deleted_meanwhile_is_a_setup_error_in_words(m
 
 def test_a_run_whose_submitters_number_is_another_users_by_now_is_not_started(make_service, make_user):
     service = make_service()
-    gone = make_user("gone")
+    gone, heir = make_user("gone"), make_user("heir")
     run = held(service.desk(gone), "import os; os.system('id')")
     uid, name = gone.uid, gone.name
-    gone.remove()
-    heir = make_user("heir")
-    admin_tool("usermod", "--uid", str(uid), heir.name)
+    with deleted(gone):
+        end_processes_of(uid)
+        admin_tool("usermod", "--uid", str(uid), heir.name)
     release(service, run)
     record = service.ended(run)
     assert (record["status"], record["error"]["code"]) == ("Failed", "SetupError"), record
@@ -613,10 +624,10 @@ def test_a_run_whose_submitter_is_deleted_while_it_runs_ends_with_its_outputs(ma
     run = desk.submit(source)
     try:
         wait_for(lambda: (desk.work(run) / "ready").exists(), "the run waits at the gate")
-        gone.forget_login()
-        admin_tool("userdel", "--force", gone.name)
-        gate.open()
-        record = service.ended(run)
+        with deleted(gone):
+            gate.open()
+            record = service.ended(run)
+            wait_for(lambda: not processes_of(gone.uid), "nothing of his is left")
     finally:
         gate.open()
         gate.path.unlink()
@@ -642,7 +653,9 @@ def test_a_run_finds_the_home_that_the_submitter_has_when_it_starts(service, mak
     bare = held(desk, WHO_AM_I, submit_environment={}, environment={"python": {"interpreter_path": PYTHON}})
     new = lab.root / "home/moved"
     user.forget_login()
-    admin_tool("usermod", "--home", str(new), "--move-home", user.name)
+    wait_for(lambda: not processes_of(user.uid), "he uses nothing that is moved")
+    with user_database():
+        admin_tool("usermod", "--home", str(new), "--move-home", user.name)
     for run in (sent, bare):
         release(service, run)
     assert told(desk, sent)["environment"]["HOME"] == str(user.home), "the environment is the submitter's own"
@@ -688,16 +701,16 @@ while True:
 @pytest.mark.parametrize("how", ["cancel", "limit"])
 def test_all_processes_of_a_run_end_though_they_are_another_users(service, ana, how):
     desk = service.desk(ana)
-    before = set(processes_of(ana.uid))
-    run = desk.submit(FAMILY, **({"max_run_duration_seconds": 2} if how == "limit" else {}))
+    before = set(ana.strays())
+    run = desk.submit(FAMILY, **({"max_run_duration_seconds": 10} if how == "limit" else {}))
     wait_for(lambda: (desk.work(run) / "outputs/ready").exists(), "the family is there")
-    assert len(set(processes_of(ana.uid)) - before) == 4
+    wait_for(lambda: len(set(ana.strays()) - before) == 4, "and nothing else of hers")
     if how == "cancel":
         desk.cancel(run)
     record = desk.ended(run)
     assert record["status"] == "Canceled", record
     assert record["error"]["code"] == {"cancel": "CanceledByUser", "limit": "MaxRunDurationExceeded"}[how]
-    wait_for(lambda: not set(processes_of(ana.uid)) - before, "no process of the run is left", 10)
+    wait_for(lambda: not set(ana.strays()) - before, "no process of the run is left", 10)
 
 
 def test_a_user_may_end_his_own_processes_and_it_is_told(service, ana):

@@ -70,7 +70,9 @@ def busy(make_service, ana, ben):
         "running": desk.submit(source),
         "held": desk.submit(source, hold=True),
     }
-    wait_for(lambda: (desk.work(runs["running"]) / "outputs/x").exists(), "it runs")
+    desk.printed(runs["running"])
+    wait_for(lambda: not desk.work(runs["completed"]).parent.exists(), "the folder of the completed one goes")
+    wait_for(lambda: not (desk.work(runs["failed"]).parent / "exit").exists(), "what is spent of the failed one goes")
     yield service, runs
     gate.open()
     desk.ended(runs["running"])
@@ -221,7 +223,7 @@ def test_a_submitters_environment_is_nowhere_once_the_run_is_over(make_service, 
         stop.set()
         watcher.join()
     assert seen == set()
-    assert service.files_with(secret) == []
+    wait_for(lambda: service.files_with(secret) == [], "it goes with what is spent of the last run")
     assert secret not in json.dumps(service.desk(eva).runs())
     service.terminate()
     assert service.files_with(secret) == [], "nor after the service has closed its history"

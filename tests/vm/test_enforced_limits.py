@@ -42,8 +42,8 @@ class Story:
         self.run = machine.submit(COMMON.format(go=self.go) + script, user, options)
 
     def told(self):
-        """All that it told."""
-        lines = self.machine.amlctl("logs", self.run, user=self.user).stdout.splitlines()
+        """All that it told, in whole lines: a print() may be several writes."""
+        lines = self.machine.amlctl("logs", self.run, user=self.user).stdout.rpartition("\n")[0].splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     def tells(self):
@@ -222,6 +222,7 @@ def test_a_restart_and_a_reload_change_neither_a_run_nor_its_limits(machine, sto
     for command in (["restart", "amlagentd.service"], ["daemon-reload"], ["reload", "amlagentd.service"],
                     ["daemon-reexec"], ["set-property", "--runtime", "amlagent.slice", "CPUWeight=50"]):
         machine.systemctl(*command)
+        harness.wait_for(machine.is_up, f"systemd answers after {command[0]}", timeout=60)
         assert run.limits() == before, command
         assert machine.run("cat", f"/proc/{pid}/cgroup").stdout.strip() == f"0::{cgroup}"
     assert machine.main_pid() not in (0, daemon)

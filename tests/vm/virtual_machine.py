@@ -64,7 +64,7 @@ class VirtualMachine(Machine):
                 stdout=subprocess.PIPE, stderr=errors, start_new_session=True, cwd="/",
             )
         assert self._hear(BOOT_SECONDS) == {"ready": True}
-        harness.wait_for(self._is_up, "systemd is up", timeout=BOOT_SECONDS)
+        harness.wait_for(self.is_up, "systemd is up", timeout=BOOT_SECONDS)
         for name, uid in USERS.items():
             self.run("useradd", "--uid", str(uid), "--create-home", "--shell", "/bin/bash", name)
         return self
