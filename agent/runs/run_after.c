@@ -95,13 +95,13 @@ int run_after_check_delete(
 {
 	const struct run_live *run;
 
+	/* One of somebody else keeps nobody from deleting what is his. */
 	TAILQ_FOREACH(run, &manager->all, all)
-	if (needs(run, run_id))
+	if (run->record.owner == owner && needs(run, run_id))
 		return error_set(err, -EBUSY, "run_id",
 			"%s is to begin after %s (afterok): delete this when that one runs, or "
 			"cancel that one first",
-			run->record.owner == owner ? run->record.run_id : "a run of another user",
-			run_id);
+			run->record.run_id, run_id);
 	return 0;
 }
 

@@ -178,7 +178,8 @@ int run_queue_admit(struct run_manager *manager, const struct run_request *reque
 /* -EINVAL: it is to follow a run that there is not. */
 int run_after_check(
 	struct run_manager *manager, const struct run_request *request, struct error *err);
-/* -EBUSY: one that has not started yet is to follow this run, which has Completed, and would not find it. */
+/* -EBUSY: another of its owner's has not started yet, is to follow this run, which has Completed, and
+ * would not find it. */
 int run_after_check_delete(
 	const struct run_manager *manager, const char *run_id, uid_t owner, struct error *err);
 /* record.after of a request; strv. */

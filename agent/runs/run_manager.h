@@ -140,8 +140,8 @@ void run_manager_resume(struct run_manager *manager, uid_t by, run_manager_done 
 /* As history_patch(); -EINVAL as err->code when the tags would be too many. */
 void run_manager_patch(struct run_manager *manager, const char *run_id, const struct pairs *tags,
 	const char *display_name, const bool *shared, run_manager_done done, void *data);
-/* -EBUSY while it is live, or one that has not started yet is to begin when it has Completed (afterok):
- * how it ended is known from its record alone. */
+/* -EBUSY while it is live, or another of its owner's that has not started yet is to begin when it has
+ * Completed (afterok): how it ended is known from its record alone. */
 void run_manager_delete(
 	struct run_manager *manager, const char *run_id, run_manager_done done, void *data);
 /* Artifacts whose bytes are in the store already. */

@@ -95,6 +95,7 @@ def test_a_run_whose_first_attempt_found_no_room_runs_once(make_chaos):
     assert daemon.wait_ended(run)["status"] == "Completed"
     assert witness.read_text() == "begun\n"
 
+
 def test_a_run_that_was_deleted_while_it_was_laid_out_leaves_nothing(make_chaos):
     daemon = make_chaos()
     # The delete's own clean-up is refused: what is laid out meanwhile would fail it now and then.
