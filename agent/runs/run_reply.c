@@ -42,7 +42,7 @@ int no_such_run(const char *run_id, int r, struct error *err)
 {
 	if (r == -ENOENT)
 		return error_set(err, r, "run_id", "no run \"%s\"", run_id);
-	return error_errno(err, r, NULL, "cannot read or write the run history");
+	return error_ours(err, r, NULL, "cannot read or write the run history");
 }
 
 void reply_send(struct reply *reply, int result)

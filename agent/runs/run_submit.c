@@ -105,7 +105,7 @@ static void inserted(void *data, int result)
 
 	if (result < 0) {
 		finish_clean_up(dir, false);
-		error_errno(&submit->err, result, NULL, "cannot write the run to history");
+		error_ours(&submit->err, result, NULL, "cannot write the run to history");
 		submit_refused(submit);
 		return;
 	}
