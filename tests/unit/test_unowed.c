@@ -156,7 +156,7 @@ static void a_submission_under_way_is_never_taken_for_a_run(void **state)
 
 	(void)state;
 	other_begin(&other, submit_and_refuse);
-	while (seen < 2000 || other.rounds < 2000) {
+	while (seen < 300 || other.rounds < 300) {
 		int r = unowed_look(runs, "other");
 
 		seen += r == 1;
@@ -183,7 +183,7 @@ static void a_folder_that_goes_needs_no_mark(void **state)
 	(void)state;
 	assert_int_equal(unowed_mark(path), 0);
 	other_begin(&other, come_and_go);
-	while (other.rounds < 5000) {
+	while (other.rounds < 2000) {
 		int r = unowed_mark(path);
 
 		if (r < 0) {
