@@ -13,6 +13,7 @@
 #include "common/mem.h"
 #include "ending.h"
 
+#define LOCK_NAME "lock"
 /* A daemon that was killed a moment ago may have had a child between fork and exec, which holds the
  * lock a little longer. */
 #define WAIT_MS 1000
@@ -71,9 +72,17 @@ static int used(const char *dir, const struct flock *holder, struct error *err)
 		(int)holder->l_pid, dir);
 }
 
+bool state_lock_is_held(const char *state_dir)
+{
+	_cleanup_(freep) char *path = path_join(state_dir, LOCK_NAME);
+	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
 int state_lock_take(const char *state_dir, struct error *err)
 {
-	_cleanup_(freep) char *path = path_join(state_dir, "lock");
+	_cleanup_(freep) char *path = path_join(state_dir, LOCK_NAME);
 	_cleanup_(closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	struct flock holder = { .l_type = F_UNLCK };
 

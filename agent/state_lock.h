@@ -11,9 +11,13 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "common/error.h"
 
 /* The descriptor that holds it; to be closed. -EBUSY: another daemon has it. */
 int state_lock_take(const char *state_dir, struct error *err);
+/* By another process. Taken for a moment when nobody has it: a daemon that starts just then tries again. */
+bool state_lock_is_held(const char *state_dir);
 /* The holder ends: from now on it is waited for. */
 void state_lock_ending(int fd);

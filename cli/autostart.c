@@ -170,8 +170,11 @@ static char *last_words(const struct starting *s)
 /* What it writes into its log before it is ready is why it takes so long: said once. */
 static void tell_why(const struct starting *s, bool *told)
 {
-	_cleanup_(freep) char *line = *told ? mem_strdup("") : last_words(s);
+	_cleanup_(freep) char *line = NULL;
 
+	if (*told)
+		return;
+	line = last_words(s);
 	if (!line[0])
 		return;
 	say("waiting for amlagentd (pid %d): %s", (int)s->pid, line);

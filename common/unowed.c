@@ -13,7 +13,7 @@
 #include "common/file.h"
 #include "common/mem.h"
 
-#define REMOVE_TRIES 10
+#define REMOVE_TRIES 100 /* more than one user can have deletes of one run under way */
 #define OPEN_DIR (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 int unowed_mark(const char *run_dir)

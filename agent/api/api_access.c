@@ -76,16 +76,22 @@ int access_no_run(int r, const char *target, const char *name, struct error *err
 	return error_ours(err, r, NULL, "cannot read the history");
 }
 
+void access_reply_no_run(struct call *call, int r)
+{
+	struct error err = ERROR_INIT;
+
+	access_no_run(r, "run_id", call->run_id, &err);
+	api_reply_error(call, &err);
+}
+
 bool access_is_gone(struct call *call)
 {
 	_cleanup_(run_record_release) struct run_record record = { 0 };
-	struct error err = ERROR_INIT;
 	int r = run_manager_get(call->api->options.runs, call->run_id, &record);
 
 	if (r >= 0)
 		return false;
-	access_no_run(r, "run_id", call->run_id, &err);
-	api_reply_error(call, &err);
+	access_reply_no_run(call, r);
 	return true;
 }
 
@@ -123,15 +129,13 @@ bool access_is_foreign(const struct call *call, const struct run_record *record)
 static bool is_own(struct call *call)
 {
 	_cleanup_(run_record_release) struct run_record record = { 0 };
-	struct error err = ERROR_INIT;
 	int r;
 
 	if (call->viewer.sees.all)
 		return true;
 	r = run_manager_get(call->api->options.runs, call->run_id, &record);
 	if (r < 0) {
-		access_no_run(r, "run_id", call->run_id, &err);
-		api_reply_error(call, &err);
+		access_reply_no_run(call, r);
 		return false;
 	}
 	if (!access_is_foreign(call, &record))

@@ -411,12 +411,10 @@ void snapshots_read(struct call *call)
 	struct api_options *options = &call->api->options;
 	_cleanup_(run_record_release) struct run_record record = { 0 };
 	struct snapshot_tar *tar = NULL;
-	struct error err = ERROR_INIT;
 	int r = run_manager_get(options->runs, call->run_id, &record);
 
 	if (r < 0) {
-		access_no_run(r, "run_id", call->run_id, &err);
-		api_reply_error(call, &err);
+		access_reply_no_run(call, r);
 		return;
 	}
 	r = open_tar(call, &record, &tar);

@@ -107,6 +107,8 @@ void access_refuse(struct call *call, const char *run_id, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* What is said of a run that is not there, or is not to be seen. name: as it was asked for. */
 int access_no_run(int r, const char *target, const char *name, struct error *err);
+/* The same as the answer, of the call's run. */
+void access_reply_no_run(struct call *call, int r);
 /* What belongs to the run is not there; is it because the run has been deleted since the request began?
  * Then it is answered so. */
 bool access_is_gone(struct call *call);

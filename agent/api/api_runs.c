@@ -182,7 +182,6 @@ void runs_list(struct call *call)
 static void show_now(struct call *call)
 {
 	_cleanup_(run_record_release) struct run_record record = { 0 };
-	struct error err = ERROR_INIT;
 	int r = run_manager_get(call->api->options.runs, call->run_id, &record);
 
 	if (r >= 0 && !history_viewer_sees(&call->viewer.sees, &record))
@@ -191,8 +190,7 @@ static void show_now(struct call *call)
 		api_reply_record(call, 200, &record);
 		return;
 	}
-	access_no_run(r, "run_id", call->run_id, &err);
-	api_reply_error(call, &err);
+	access_reply_no_run(call, r);
 }
 
 static void timer_closed(uv_handle_t *handle)

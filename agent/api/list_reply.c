@@ -78,15 +78,6 @@ static void listing_free(void *stream)
 	free(listing);
 }
 
-/* -ENOENT: the run whose list it is has been deleted since the request began. */
-static void not_read(struct call *call, int r)
-{
-	struct error err = ERROR_INIT;
-
-	access_no_run(r, "run_id", call->run_id, &err);
-	api_reply_error(call, &err);
-}
-
 void list_reply(struct call *call, const struct list_source *source, void *list)
 {
 	static const struct http_stream_ops ops = { read_pieces, listing_free };
@@ -102,8 +93,8 @@ void list_reply(struct call *call, const struct list_source *source, void *list)
 			call->request, 200, API_JSON, HTTP_SIZE_UNKNOWN, &ops, listing, NULL);
 		return;
 	}
-	if (r < 0)
-		not_read(call, r);
+	if (r < 0) /* -ENOENT: the run whose list it is has been deleted since the request began */
+		access_reply_no_run(call, r);
 	else
 		api_reply_text(call, 200, strbuf_steal(&listing->piece));
 	listing_free(listing);

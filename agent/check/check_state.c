@@ -6,13 +6,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 
 #include "check/internal.h"
 #include "common/file.h"
 #include "common/mem.h"
 #include "common/strv.h"
+#include "state_lock.h"
 
 #define ATTEMPTS 3 /* daemons that come and go while we look */
 
@@ -30,15 +30,6 @@ static void checking_release(struct checking *c)
 
 /* ---- the folder ---- */
 
-/* Held for a moment when nobody has it: a daemon that starts just then tries again (state_lock.c). */
-static bool is_in_use(const char *state_dir)
-{
-	_cleanup_(freep) char *path = path_join(state_dir, "lock");
-	_cleanup_(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-
-	return fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK;
-}
-
 static int look_at_folder(struct checking *c)
 {
 	const char *dir = c->options->state_dir;
@@ -52,7 +43,7 @@ static int look_at_folder(struct checking *c)
 	if (stat(dir, &st) == 0 && !S_ISDIR(st.st_mode))
 		return error_set(&c->err, -ENOTDIR, dir, "%s is not a folder", dir);
 	c->report.exists = true;
-	c->report.in_use = is_in_use(dir);
+	c->report.in_use = state_lock_is_held(dir);
 	return 0;
 }
 
@@ -230,8 +221,8 @@ static bool was_disturbed(const struct checking *c, const struct stamp *before)
 	if (c->report.in_use)
 		return false;
 	take_stamp(c->options->state_dir, &now);
-	return is_in_use(c->options->state_dir) || !is_same(&before->database, &now.database) ||
-	       !is_same(&before->log, &now.log);
+	return state_lock_is_held(c->options->state_dir) ||
+	       !is_same(&before->database, &now.database) || !is_same(&before->log, &now.log);
 }
 
 static enum check_state_result conclude(const struct checking *c, int r)

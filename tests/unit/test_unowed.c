@@ -195,6 +195,29 @@ static void a_folder_that_goes_needs_no_mark(void **state)
 	other_end(&other);
 }
 
+/* Folder after folder goes, whatever another does with it at the same time. */
+static void remove_beside(void (*round)(const char *path), bool marked)
+{
+	_cleanup_(freep) char *path = path_join(dir, "other");
+	struct other other;
+
+	other_begin(&other, round);
+	for (int i = 0; i < 300 || !other.rounds; i++) {
+		int r;
+
+		mkdir(path, 0700);
+		touch(path, "limits");
+		if (marked)
+			touch(path, UNOWED_MARK);
+		r = unowed_remove(path);
+		if (r < 0 || access(path, F_OK) == 0) {
+			other_end(&other);
+			fail_msg("after %d folders: %d", i, r);
+		}
+	}
+	other_end(&other);
+}
+
 static void mark_again(const char *path)
 {
 	(void)unowed_mark(path);
@@ -203,23 +226,8 @@ static void mark_again(const char *path)
 /* The clean-up of a run that has just ended, beside its delete. */
 static void a_mark_that_comes_meanwhile_is_removed_too(void **state)
 {
-	_cleanup_(freep) char *path = path_join(dir, "other");
-	struct other other;
-
 	(void)state;
-	other_begin(&other, mark_again);
-	for (int i = 0; i < 300 || !other.rounds; i++) {
-		int r;
-
-		mkdir(path, 0700);
-		touch(path, "limits");
-		r = unowed_remove(path);
-		if (r < 0) {
-			other_end(&other);
-			fail_msg("after %d folders: %d", i, r);
-		}
-	}
-	other_end(&other);
+	remove_beside(mark_again, false);
 }
 
 static void remove_too(const char *path)
@@ -229,24 +237,8 @@ static void remove_too(const char *path)
 
 static void two_may_remove_it_at_once(void **state)
 {
-	_cleanup_(freep) char *path = path_join(dir, "other");
-	struct other other;
-
 	(void)state;
-	other_begin(&other, remove_too);
-	for (int i = 0; i < 200 || !other.rounds; i++) {
-		int r;
-
-		mkdir(path, 0700);
-		touch(path, "limits");
-		touch(path, UNOWED_MARK);
-		r = unowed_remove(path);
-		if (r < 0 || access(path, F_OK) == 0) {
-			other_end(&other);
-			fail_msg("after %d folders: %d", i, r);
-		}
-	}
-	other_end(&other);
+	remove_beside(remove_too, true);
 }
 
 static void everything_can_be_removed(void **state)
