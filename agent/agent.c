@@ -255,6 +255,7 @@ static int make_server(struct agent *agent, struct error *err)
 		.max_body = (size_t)agent->settings.config.max_request_bytes,
 		.max_connections = MAX_CONNECTIONS,
 		.idle_timeout_seconds = IDLE_CONNECTION_SECONDS,
+		.finish_seconds = ENDING_SECONDS / 2,
 		.limits = http_limits(&agent->settings.config),
 		.log = http_log,
 		.limited = http_limited,
@@ -472,7 +473,8 @@ void agent_release(struct agent *agent)
 		(void)ending_limit(ENDING_SECONDS, agent->lock_fd);
 	}
 	service_free(agent->service);
-	/* First nobody is heard any more, then what is under way comes to its end. */
+	/* First nobody new is heard and who was heard gets his answer, then what is under way comes to
+	 * its end. */
 	if (agent->server) {
 		http_server_free(agent->server, part_freed, &server);
 		wait_for(agent, &server);

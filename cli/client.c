@@ -75,8 +75,10 @@ static int send_all(struct client *client, const struct strbuf *text, struct err
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		/* It may have answered early (413) before it closed: the answer says more. */
-		if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+		if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
+			client->unread = true;
 			return 0;
+		}
 		if (n < 0)
 			return cut(client, err);
 		at += (size_t)n;
@@ -95,8 +97,10 @@ int client_send(struct client *client, const char *method, const char *target, c
 	struct error *err)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
-	int r = client_connect(client, err);
+	int r;
 
+	client->unread = false;
+	r = client_connect(client, err);
 	if (r < 0)
 		return r;
 	if (!client->buffer)
@@ -126,8 +130,10 @@ static ssize_t receive(struct client *client, struct error *err)
 		n = recv(client->fd, client->buffer, BUFFER_SIZE, MSG_DONTWAIT);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n < 0)
+		if (n < 0) {
+			client->unread |= errno == ECONNRESET;
 			return cut(client, err);
+		}
 		if (n > 0)
 			silence_end(&client->endpoint->silence);
 		client->start = 0;
@@ -289,6 +295,11 @@ static bool is_reading(const char *method)
 	return !strcmp(method, "GET");
 }
 
+static bool may_send_again(const struct client *client, const char *method)
+{
+	return !client->once && (is_reading(method) || client->unread);
+}
+
 static int call_once(struct client *client, const char *method, const char *target,
 	const char *body, struct strbuf *ret, struct error *err)
 {
@@ -313,7 +324,7 @@ int client_call(struct client *client, const char *method, const char *target,
 	_cleanup_(freep) char *text = body ? json_print(body) : NULL;
 	int r = call_once(client, method, target, text, &answer, err);
 
-	while (r == -ECONNRESET && is_reading(method) && !client->once) {
+	while (r == -ECONNRESET && may_send_again(client, method)) {
 		strbuf_clear(&answer);
 		r = client_reconnect(client, err);
 		if (r < 0)

@@ -4,8 +4,12 @@
  *
  * Connects at the first request (endpoint.h) and keeps the connection for the next ones. Two ways:
  *
- *	client_call(): a request and its whole answer as JSON. A GET that was cut off is sent again,
- *	with pauses, for up to CLIENT_RETRY_SECONDS: a daemon that restarts is waited for.
+ *	client_call(): a request and its whole answer as JSON. What was cut off is sent again where
+ *	that can do no harm, with pauses, for up to CLIENT_RETRY_SECONDS: a daemon that restarts is
+ *	waited for. A GET can do none; nor can a request that the daemon did not read to its end. The
+ *	kernel tells: bytes that a Unix socket's peer left unread make ECONNRESET or EPIPE of what is
+ *	an end of the stream else. A daemon that ends in order answers all that it has read
+ *	(http_server.h).
  *
  *	client_send(), client_head(), client_body() until it returns 0: an answer in pieces. A cut
  *is -ECONNRESET here; the caller knows where to go on, and client_reconnect() waits for the daemon.
@@ -41,6 +45,7 @@ struct client {
 	size_t end;
 	int64_t patience_ms;  /* so long an answer may not come, or not go on; 0: for ever */
 	bool once;            /* client_call() sends nothing again */
+	bool unread;          /* what was cut off last was not read to its end */
 	int64_t retry_until;  /* clock_boot(); 0: the connection works */
 	int64_t connected_us; /* the same: when it was mended */
 	unsigned retries;

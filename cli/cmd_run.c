@@ -154,7 +154,7 @@ static int run(struct cli *cli, void *data, char **operands)
 
 	if (r >= 0)
 		r = client_call(&cli->client, "POST", "/v1/runs", body, &record, &cli->err);
-	if (r == -ECONNRESET)
+	if (r == -ECONNRESET && !cli->client.unread)
 		say("whether the run was accepted is not known: look with `amlctl list`");
 	if (r < 0)
 		return r;

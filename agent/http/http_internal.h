@@ -50,6 +50,7 @@ struct http_server {
 	unsigned pins;                 /* poll handles, timers and requests that are still there */
 	struct http_request *requests; /* all of them */
 	bool stopping;
+	int64_t finish_us; /* clock_boot(): the answers that are not there by then are not waited for */
 	void (*freed)(void *data);
 	void *freed_data;
 
@@ -221,6 +222,8 @@ enum MHD_Result http_request_whole(struct http_request *request);
 void http_request_suspend(struct http_request *request);
 void http_request_resume(struct http_request *request);
 void http_request_peer_gone(struct http_request *request);
+/* Is there, or will soon be, an answer that its client waits for? */
+bool http_request_is_answered_soon(const struct http_request *request);
 /* MHD has done with it; frees it, or leaves it to the handler that owes a reply. */
 void http_request_over(struct http_request *request, bool completed);
 /* Free those that are over and replied to. */

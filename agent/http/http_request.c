@@ -193,15 +193,25 @@ void http_request_peer_gone(struct http_request *request)
 	}
 }
 
+/* Streams, files and those who wait for something may take for ever. */
+bool http_request_is_answered_soon(const struct http_request *request)
+{
+	return request->mhd && request->whole && !request->stream_ops && request->file < 0 &&
+	       !request->closed;
+}
+
 /* Hand the reply to MHD. */
 static enum MHD_Result queue(struct http_request *request)
 {
 	struct MHD_Response *response = TAKE(request->response);
-	enum MHD_Result result = MHD_queue_response(request->mhd, request->status, response);
 	unsigned class = request->status / 100;
+	enum MHD_Result result;
 
+	/* The next request is not for us. */
+	if (request->server->stopping)
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+	result = MHD_queue_response(request->mhd, request->status, response);
 	request->server->statistics.requests[class < 6 ? class : 0]++;
-
 	MHD_destroy_response(response);
 	return result;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/clock.h"
 #include "common/mem.h"
 
 /*
@@ -69,6 +70,8 @@ static void on_readable(uv_poll_t *poll, int status, int events)
 	(void)events;
 	if (!server->stopping)
 		run(server);
+	else
+		http_server_kick(server);
 }
 
 static void on_timer_closed(uv_handle_t *handle)
@@ -104,7 +107,8 @@ static void end(struct http_server *server)
 {
 	struct MHD_Daemon *daemon = TAKE(server->daemon);
 
-	http_listener_stop(server);
+	if (!server->stopping)
+		http_listener_stop(server);
 	if (server->has_poll)
 		uv_close((uv_handle_t *)&server->poll, on_poll_closed);
 	if (daemon)
@@ -114,15 +118,36 @@ static void end(struct http_server *server)
 	uv_timer_stop(&server->timer);
 }
 
-/* MHD stops only when none of its connections is suspended. What was replied to before the stop is
- * sent first. */
+/* MHD stops only when none of its connections is suspended. */
 static void stop(struct http_server *server)
 {
-	MHD_run(server->daemon);
 	for (struct http_request *r = server->requests; r; r = r->next)
 		if (r->suspended)
 			http_request_resume(r);
 	end(server);
+}
+
+static bool is_answering(const struct http_server *server)
+{
+	for (const struct http_request *r = server->requests; r; r = r->next)
+		if (http_request_is_answered_soon(r))
+			return true;
+	return false;
+}
+
+/* What MHD reads in the last run before the stop is answered or not whole: nothing that a client
+ * would have to wonder about. */
+static void finish(struct http_server *server)
+{
+	int64_t left = server->finish_us - clock_boot();
+	uint64_t ms = (uint64_t)(left / 1000 + 1);
+
+	run(server);
+	if (left <= 0 || !is_answering(server))
+		stop(server);
+	else if (!uv_is_active((uv_handle_t *)&server->timer) ||
+		 uv_timer_get_due_in(&server->timer) > ms)
+		uv_timer_start(&server->timer, on_timer, ms, 0);
 }
 
 static void turn(struct http_server *server)
@@ -130,7 +155,7 @@ static void turn(struct http_server *server)
 	if (server->daemon && !server->stopping)
 		run(server);
 	else if (server->daemon)
-		stop(server);
+		finish(server);
 	http_requests_sweep(server);
 }
 
@@ -269,6 +294,8 @@ void http_server_free(struct http_server *server, void (*freed)(void *data), voi
 	server->freed = freed;
 	server->freed_data = data;
 	server->stopping = true;
+	server->finish_us = clock_boot() + server->options.finish_seconds * USEC_PER_SEC;
+	http_listener_stop(server);
 	http_server_kick(server);
 }
 

@@ -89,6 +89,7 @@ struct http_options {
 	size_t max_body; /* bytes kept in memory for one request */
 	unsigned max_connections;
 	unsigned idle_timeout_seconds; /* of a connection between or within requests; 0: none */
+	unsigned finish_seconds;       /* so long http_server_free() waits for answers */
 	struct http_limits limits;
 	/* Who has no limits. NULL: root and the daemon's own user. */
 	bool (*is_exempt)(uid_t uid);
@@ -101,9 +102,15 @@ struct http_options {
 /* listen_fd: a listening, non-blocking socket; taken over, also by a failure. */
 int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *handler,
 	const struct http_options *options, struct http_server **ret, struct error *err);
-/* Stop accepting, end streams, close connections. `freed` is called from the loop when all is gone:
- * also the requests that are still kept for a later reply. Keep the loop and what the replies wait
- * for going until then. */
+/*
+ * Stop accepting, answer what has come, end streams, close connections. A request that is whole gets
+ * its answer, if it comes within finish_seconds; not waited for are streams, files, and requests
+ * with on_closed set, whose answer may be far away. So a client whose connection just ends knows: on
+ * a Unix socket ECONNRESET or EPIPE tell that its request was not read to its end and never handled.
+ *
+ * `freed` is called from the loop when all is gone: also the requests that are still kept for a
+ * later reply. Keep the loop and what the replies wait for going until then.
+ */
 void http_server_free(struct http_server *server, void (*freed)(void *data), void *data);
 /* Open connections: for idle exit. */
 unsigned http_server_connections(const struct http_server *server);

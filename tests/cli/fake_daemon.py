@@ -89,6 +89,7 @@ class FakeDaemon:
         self.path = str(path)
         self.requests, self.failures = [], []
         self.lives = True
+        self.unread = 0  # so many connections are cut before their request is read
         self.handle = None
         self.listener = None
         self.listen()
@@ -116,6 +117,10 @@ class FakeDaemon:
 
     def _serve(self, connection):
         try:
+            if self.unread:
+                self.unread -= 1
+                connection.sock.recv(1, socket.MSG_PEEK)
+                return
             while request := connection.read_request():
                 if self.lives and request.target == "/healthz":
                     connection.json({"status": "ok"})

@@ -598,6 +598,14 @@ def test_a_submit_whose_answer_is_cut_is_not_sent_again(daemon):
     assert len(daemon.requests) == 1
 
 
+def test_a_submit_that_was_not_read_is_sent_again(daemon):
+    daemon.unread = 3
+    daemon.handle = lambda request: request.connection.json(record(), 201)
+    done = amlctl(daemon, "run", "-d", "a.py")
+    assert (done.returncode, done.stdout, done.stderr) == (0, RUN.encode() + b"\n", b"")
+    assert len(daemon.requests) == 1 and daemon.unread == 0
+
+
 def test_a_reading_request_that_is_cut_is_sent_again(daemon):
     def handle(request):
         if len(daemon.requests) < 4:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import harness
@@ -158,6 +159,67 @@ def test_a_socket_that_is_handed_over_is_served(manage):
         assert daemon.ended(run)["status"] == "Completed"
         assert daemon.terminate() == 0
         assert os.path.exists(daemon.socket)  # it is the manager's
+
+
+class Submitter(threading.Thread):
+    """One amlctl after another, until it is told to stop."""
+
+    def __init__(self, daemon, source):
+        super().__init__()
+        self.daemon, self.source = daemon, source
+        self.accepted, self.refused = [], []
+        self.enough = threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.enough.is_set():
+            done = self.daemon.amlctl("run", "-d", "--hold", "main.py", cwd=self.source)
+            if done.returncode == 0:
+                self.accepted.append(done.stdout.decode().strip())
+            else:
+                self.refused.append(harness.without_silence(done.stderr).decode())
+
+
+def submit_through(manager, source, end, times):
+    """What the submitters were told while the daemon was ended again and again, its socket being held for it."""
+    daemon = manager.daemon
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, open(daemon.log, "ab") as log:
+        listener.bind(daemon.socket)
+        listener.listen(64)
+        submitters = [Submitter(daemon, source) for _ in range(3)]
+        try:
+            for _ in range(times):
+                daemon.process = start_with(daemon, listener, log)
+                manager.hears("READY=1")
+                before = [len(submitter.accepted) for submitter in submitters]
+                harness.wait_for(lambda: any(len(s.accepted) > n + 1 for s, n in zip(submitters, before)), "it serves")
+                end(daemon)
+            daemon.process = start_with(daemon, listener, log)
+            manager.hears("READY=1")
+        finally:
+            for submitter in submitters:
+                submitter.enough.set()
+            for submitter in submitters:
+                submitter.join()
+        known = {run["run_id"] for run in daemon.api("GET", "/v1/runs?limit=1000").json}
+        accepted = [run for submitter in submitters for run in submitter.accepted]
+        assert len(set(accepted)) == len(accepted) and set(accepted) <= known
+        daemon.ok("cancel", *known)
+        return len(known) - len(accepted), [words for submitter in submitters for words in submitter.refused]
+
+
+def test_a_daemon_that_ends_in_order_answers_every_submit(manage, tmp_path):
+    (tmp_path / "main.py").write_text("print('never')\n")
+    unanswered, refused = submit_through(manage(), tmp_path, harness.Daemon.terminate, 12)
+    assert not refused and not unanswered
+
+
+def test_of_one_that_is_killed_only_what_it_was_working_on_is_in_doubt(manage, tmp_path):
+    (tmp_path / "main.py").write_text("print('never')\n")
+    unanswered, refused = submit_through(manage(), tmp_path, harness.Daemon.kill, 12)
+    assert unanswered <= len(refused)
+    for words in refused:
+        assert words.startswith("amlctl: whether the run was accepted is not known: look with `amlctl list`\n"), words
 
 
 def test_what_is_no_listening_unix_socket_is_refused(manage):

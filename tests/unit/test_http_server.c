@@ -31,6 +31,7 @@ struct fixture {
 	unsigned begun, handled, ended, closed, streams_closed;
 	uint64_t uploaded;
 	struct http_request *kept; /* of /keep */
+	struct http_request *held; /* of /held */
 	uint64_t file_size;        /* of /file; it has 7 */
 	unsigned loops;            /* iterations, counted by a uv_prepare */
 };
@@ -173,6 +174,12 @@ static void keep(struct http_request *request)
 	http_request_on_closed(request, on_kept_closed);
 }
 
+/* The test replies. */
+static void hold(struct http_request *request)
+{
+	current->held = request;
+}
+
 static void reply_what(struct http_request *request)
 {
 	_cleanup_(strbuf_release) struct strbuf text = STRBUF_INIT;
@@ -251,6 +258,7 @@ static const struct {
 	{ "/echo", reply_echo },
 	{ "/later", reply_later },
 	{ "/keep", keep },
+	{ "/held", hold },
 	{ "/pieces", reply_pieces_fast },
 	{ "/never", reply_pieces_never },
 	{ "/big", reply_big },
@@ -310,12 +318,14 @@ static void on_client_done(uv_async_t *async)
 	(void)async;
 }
 
-static void start(struct fixture *f, unsigned max_connections, unsigned idle_timeout)
+static void start_finishing(
+	struct fixture *f, unsigned max_connections, unsigned idle_timeout, unsigned finish_seconds)
 {
 	struct http_options options = {
 		.max_body = MAX_BODY,
 		.max_connections = max_connections,
 		.idle_timeout_seconds = idle_timeout,
+		.finish_seconds = finish_seconds,
 	};
 
 	alarm(60);
@@ -331,15 +341,19 @@ static void start(struct fixture *f, unsigned max_connections, unsigned idle_tim
 		0);
 }
 
+static void start(struct fixture *f, unsigned max_connections, unsigned idle_timeout)
+{
+	start_finishing(f, max_connections, idle_timeout, 20);
+}
+
 static void on_freed(void *data)
 {
 	((struct fixture *)data)->freed = true;
 }
 
 /* Nothing may be left: no handle, no request that was not ended. */
-static void stop(struct fixture *f)
+static void await_freed(struct fixture *f)
 {
-	http_server_free(f->server, on_freed, f);
 	while (!f->freed)
 		uv_run(&f->loop, UV_RUN_ONCE);
 	assert_int_equal(f->begun, f->ended);
@@ -349,6 +363,12 @@ static void stop(struct fixture *f)
 	unlink(f->socket);
 	rmdir(f->dir);
 	alarm(0);
+}
+
+static void stop(struct fixture *f)
+{
+	http_server_free(f->server, on_freed, f);
+	await_freed(f);
 }
 
 /* ---- the client side, in a thread of its own ---- */
@@ -1179,6 +1199,77 @@ static void free_waits_for_the_replies_still_owed(void **state)
 	assert_int_equal(f.ended, 1);
 }
 
+/* One request at work, one that may not have been read yet, one that is not whole, an idle connection. */
+static int farewell[4];
+
+static void farewell_client(struct fixture *f)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(farewell); i++)
+		farewell[i] = dial(f);
+	expect(farewell[3], GET("/what"), 200, "GET /what|-|1|1");
+	send_text(farewell[0], "POST /held HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi");
+	await_count(&f->handled, 2);
+	send_text(farewell[1], "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi");
+	send_text(farewell[2], "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhell");
+}
+
+static void expect_last(int fd, const char *body, bool is_told)
+{
+	_cleanup_(answer_release) struct answer answer;
+	char byte;
+
+	read_answer(fd, &answer, true);
+	assert_int_equal(answer.status, 200);
+	assert_string_equal(answer.body.data, body);
+	assert_true(!is_told || strcasestr(answer.head, "\r\nConnection: close\r\n"));
+	assert_false(read_byte(fd, &byte));
+}
+
+static void what_came_whole_is_answered_before_the_end(void **state)
+{
+	struct fixture f;
+	char byte;
+
+	(void)state;
+	start(&f, 10, 0);
+	with_client(&f, farewell_client);
+	http_server_free(f.server, on_freed, &f);
+	reply_later(f.held);
+	await_freed(&f);
+	expect_last(farewell[0], "later", true);
+	expect_last(farewell[1], "hi", false);
+	for (size_t i = 2; i < ARRAY_SIZE(farewell); i++) {
+		assert_false(read_byte(farewell[i], &byte));
+		assert_int_equal(send_all(farewell[i], "o", 1), -EPIPE);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(farewell); i++)
+		close(farewell[i]);
+}
+
+static void held_client(struct fixture *f)
+{
+	farewell[0] = dial(f);
+	send_text(farewell[0], GET("/held"));
+	await_count(&f->handled, 1);
+}
+
+static void no_answer_is_waited_for_for_ever(void **state)
+{
+	struct fixture f;
+	char byte;
+
+	(void)state;
+	start_finishing(&f, 10, 0, 1);
+	with_client(&f, held_client);
+	http_server_free(f.server, on_freed, &f);
+	while (http_server_connections(f.server))
+		uv_run(&f.loop, UV_RUN_ONCE);
+	assert_false(read_byte(farewell[0], &byte));
+	close(farewell[0]);
+	reply_later(f.held);
+	await_freed(&f);
+}
+
 static void on_prepare(uv_prepare_t *prepare)
 {
 	(void)prepare;
@@ -1264,6 +1355,8 @@ int main(void)
 		cmocka_unit_test(idle_connection_is_closed),
 		cmocka_unit_test(free_ends_what_is_open),
 		cmocka_unit_test(free_waits_for_the_replies_still_owed),
+		cmocka_unit_test(what_came_whole_is_answered_before_the_end),
+		cmocka_unit_test(no_answer_is_waited_for_for_ever),
 		cmocka_unit_test(idle_server_does_not_wake_up),
 		cmocka_unit_test(percent_escapes_round_trip),
 	};
