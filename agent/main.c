@@ -14,6 +14,7 @@
 #include "common/log.h"
 #include "common/mem.h"
 #include "common/paths.h"
+#include "common/quantity.h"
 #include "common/run_request.h"
 
 struct options {

@@ -15,6 +15,7 @@
 #include "cli/table.h"
 #include "common/file.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 
 struct download_options {
 	const char *folder;

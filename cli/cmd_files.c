@@ -8,6 +8,7 @@
 #include "cli/table.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 
 struct files_options {
 	bool json;

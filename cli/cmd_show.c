@@ -12,6 +12,7 @@
 #include "cli/waiting.h"
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/run_dir.h"
 #include "common/strv.h"
 

@@ -10,6 +10,7 @@
 #include "cli/table.h"
 #include "cli/waiting.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/run_state.h"
 
 #define ROWS_MAX 20 /* of runs; `amlctl list` has them all */

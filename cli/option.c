@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "common/mem.h"
-#include "common/run_request.h"
+#include "common/quantity.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
 

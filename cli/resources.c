@@ -4,6 +4,7 @@
 
 #include "cli/table.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/strbuf.h"
 
 static void add(struct strbuf *to, const char *text)

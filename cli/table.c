@@ -260,17 +260,3 @@ char *time_duration(int64_t us)
 		return mem_printf("%lld h %02lld min", seconds / 3600, seconds / 60 % 60);
 	return mem_printf("%lld d %lld h", seconds / 86400, seconds / 3600 % 24);
 }
-
-char *size_text(int64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB" };
-	double value = (double)bytes;
-	size_t unit = 0;
-
-	while (value >= 1024 && unit + 1 < ARRAY_SIZE(units)) {
-		value /= 1024;
-		unit++;
-	}
-	/* 1023.96 would round to a fourth digit. */
-	return mem_printf(unit && value < 99.95 ? "%.1f %s" : "%.0f %s", value, units[unit]);
-}

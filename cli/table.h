@@ -58,5 +58,3 @@ char *text_cut(const char *text, size_t columns);
 char *time_relative(int64_t now_us, int64_t then_us);
 /* "27 ms", "4.2 s", "12 s", "3 min 20 s", "2 h 05 min", "3 d 4 h". malloc'ed. */
 char *time_duration(int64_t us);
-/* "512 B", "1.5 KiB", "230 MiB". malloc'ed. */
-char *size_text(int64_t bytes);

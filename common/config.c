@@ -13,7 +13,7 @@
 #include "common/file.h"
 #include "common/log.h"
 #include "common/mem.h"
-#include "common/run_request.h"
+#include "common/quantity.h"
 
 static int parse_number(const char *text, int64_t *ret)
 {

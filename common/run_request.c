@@ -3,7 +3,6 @@
 #include "common/run_request.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -426,55 +425,4 @@ char *run_id_make(const char *experiment_name)
 bool run_id_valid(const char *run_id)
 {
 	return strlen(run_id) < 256 && experiment_name_valid(run_id);
-}
-
-struct unit {
-	const char *name;
-	double factor;
-};
-
-static int parse_quantity(const char *text, const struct unit *units, size_t count, double *ret)
-{
-	char *end;
-	double number;
-
-	if (!isdigit((unsigned char)text[0]))
-		return -EINVAL;
-	number = strtod(text, &end);
-	if (strpbrk(text, "xXpP") || !isfinite(number))
-		return -EINVAL; /* strtod reads hexadecimal too */
-	for (size_t i = 0; i < count; i++)
-		if (!strcasecmp(end, units[i].name)) {
-			*ret = number * units[i].factor;
-			return 0;
-		}
-	return -EINVAL;
-}
-
-int duration_parse(const char *text, int64_t *ret_seconds)
-{
-	static const struct unit units[] = { { "", 1 }, { "s", 1 }, { "m", 60 }, { "min", 60 },
-		{ "h", 3600 }, { "d", 86400 } };
-	double seconds;
-
-	if (parse_quantity(text, units, ARRAY_SIZE(units), &seconds) < 0 || seconds < 1 ||
-		seconds > 1e10)
-		return -EINVAL;
-	*ret_seconds = (int64_t)ceil(seconds);
-	return 0;
-}
-
-int size_parse(const char *text, int64_t *ret_bytes)
-{
-	static const struct unit units[] = { { "", 1 }, { "B", 1 }, { "K", 0x1p10 },
-		{ "KB", 0x1p10 }, { "KiB", 0x1p10 }, { "M", 0x1p20 }, { "MB", 0x1p20 },
-		{ "MiB", 0x1p20 }, { "G", 0x1p30 }, { "GB", 0x1p30 }, { "GiB", 0x1p30 },
-		{ "T", 0x1p40 }, { "TB", 0x1p40 }, { "TiB", 0x1p40 } };
-	double bytes;
-
-	if (parse_quantity(text, units, ARRAY_SIZE(units), &bytes) < 0 || bytes < 1 ||
-		bytes > 0x1p52)
-		return -EINVAL;
-	*ret_bytes = (int64_t)bytes;
-	return 0;
 }

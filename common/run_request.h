@@ -100,8 +100,3 @@ char *experiment_name_from(const char *directory);
 char *run_id_make(const char *experiment_name);
 /* Could this be a run id, and so a name of a folder? */
 bool run_id_valid(const char *run_id);
-
-/* "90", "90s", "90m", "2h", "1.5h", "7d" -> seconds, at least 1; -EINVAL. */
-int duration_parse(const char *text, int64_t *ret_seconds);
-/* "512", "512K", "8G", "1.5GiB" -> bytes (powers of 1024); -EINVAL. */
-int size_parse(const char *text, int64_t *ret_bytes);

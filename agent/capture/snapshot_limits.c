@@ -11,6 +11,7 @@
 
 #include "capture/snapshot.h"
 #include "capture/snapshot_list.h"
+#include "common/quantity.h"
 #include "common/strv.h"
 
 #define OFFENDERS_MAX 5
@@ -106,13 +107,9 @@ static struct weight weigh_dir(struct offenders *offenders, const struct walk_di
 
 static void show_bytes(struct strbuf *out, uint64_t bytes)
 {
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	double size = (double)bytes;
-	size_t unit = 0;
+	_cleanup_(freep) char *text = size_text((int64_t)bytes);
 
-	for (; size >= 1024 && unit < ARRAY_SIZE(units) - 1; unit++)
-		size /= 1024;
-	strbuf_addf(out, unit ? "%.1f %s" : "%.0f %s", size, units[unit]);
+	strbuf_adds(out, text);
 }
 
 static void show_offender(struct strbuf *out, const struct offender *offender)

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "history/history.h"
 
 #define PROGRESS_AFTER USEC_PER_SEC
@@ -52,17 +53,6 @@ void check_report_add(struct check_report *report, enum check_part part, bool pr
 
 /* ---- for people ---- */
 
-static char *size_of(uint64_t bytes)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-	double value = (double)bytes;
-	size_t unit = 0;
-
-	for (; value >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
-		value /= 1024;
-	return mem_printf(unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
-}
-
 static void print_database(const struct check_report *report)
 {
 	if (!report->has_history)
@@ -78,8 +68,8 @@ static void print_database(const struct check_report *report)
 static void print_blobs(const struct check_report *report)
 {
 	const struct store_check_totals *store = &report->store;
-	_cleanup_(freep) char *bytes = size_of(store->bytes);
-	_cleanup_(freep) char *spare = size_of(store->unreferred_bytes);
+	_cleanup_(freep) char *bytes = size_text((int64_t)store->bytes);
+	_cleanup_(freep) char *spare = size_text((int64_t)store->unreferred_bytes);
 
 	printf("blobs: %" PRIu64 " (%s), %s", store->blobs, bytes,
 		report->blobs_read ? "compared with their digests" : "not read");
@@ -234,7 +224,7 @@ void check_report_progress(const struct store_check_progress *progress)
 	shown_us = now;
 	share = (double)progress->done / (double)progress->total;
 	left = share > 0 ? (int64_t)((double)(now - began_us) * (1 / share - 1)) : 0;
-	total = size_of(progress->total);
+	total = size_text((int64_t)progress->total);
 	fprintf(stderr, "\r\033[Kamlagentd: reading blobs, %.0f %% of %s, %lld s left", share * 100,
 		total, (long long)(left > 0 ? left / USEC_PER_SEC : 0));
 	fflush(stderr);

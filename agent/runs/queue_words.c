@@ -4,6 +4,7 @@
 
 #include "common/cleanup.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/strbuf.h"
 #include "runs/wording.h"
 
@@ -29,7 +30,7 @@ static char *cpus_text(int64_t count)
 
 static char *memory_text(int64_t bytes)
 {
-	_cleanup_(freep) char *text = bytes_text(bytes);
+	_cleanup_(freep) char *text = size_text(bytes);
 
 	return mem_printf("%s of memory", text);
 }
@@ -56,7 +57,7 @@ static const struct thing {
 } things[SCHEDULER_REASON_COUNT] = {
 #define AT(name) offsetof(struct slots_amount, name)
 	[SCHEDULER_NO_GPUS] = { "GPUs", AT(gpus), gpus_text, number_text, "held", NULL },
-	[SCHEDULER_NO_MEMORY] = { "memory", AT(memory_bytes), memory_text, bytes_text, "held",
+	[SCHEDULER_NO_MEMORY] = { "memory", AT(memory_bytes), memory_text, size_text, "held",
 		NULL },
 	[SCHEDULER_NO_CPUS] = { "CPUs", AT(cpus), cpus_text, number_text, "held", NULL },
 	[SCHEDULER_NO_PLACE] = { "a place", AT(places), place_text, number_text, "taken",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* run_admit - what is asked for and will never be given is refused at once; see run_manager.h */
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "runs/run_live.h"
 #include "runs/run_submit.h"
 #include "runs/wording.h"
@@ -32,9 +33,9 @@ static int check_counts(const char *target, int64_t asked, int64_t all, struct e
 
 static int check_memory(int64_t asked, int64_t all, struct error *err)
 {
-	_cleanup_(freep) char *bytes = bytes_text(asked);
+	_cleanup_(freep) char *bytes = size_text(asked);
 	_cleanup_(freep) char *asked_text = mem_printf("%s were", bytes);
-	_cleanup_(freep) char *text = bytes_text(all);
+	_cleanup_(freep) char *text = size_text(all);
 
 	return asked > all ? too_large("resources.memory_bytes", asked_text, text, err) : 0;
 }

@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/strbuf.h"
 #include "common/strv.h"
 #include "runs/verdict_warnings.h"
@@ -68,7 +69,7 @@ static char *sentence_end(struct sentence *sentence)
 
 static void add_memory(struct strbuf *to, const struct run_exit *exit)
 {
-	_cleanup_(freep) char *peak = bytes_text(exit->peak_bytes);
+	_cleanup_(freep) char *peak = size_text(exit->peak_bytes);
 
 	if (exit->peak_bytes > 0)
 		strbuf_addf(to, "; its peak memory was %s (%s)", peak,
@@ -78,7 +79,7 @@ static void add_memory(struct strbuf *to, const struct run_exit *exit)
 /* Where its kills are counted, its limit is in force. */
 static void add_memory_limit(struct strbuf *to, const struct verdict_facts *facts)
 {
-	_cleanup_(freep) char *limit = bytes_text(facts->memory_bytes);
+	_cleanup_(freep) char *limit = size_text(facts->memory_bytes);
 
 	if (facts->memory_bytes > 0 && facts->exit->oom_kills > 0)
 		strbuf_addf(to, "; its limit was %s (--memory)", limit);
@@ -101,7 +102,7 @@ static void add_disk(struct strbuf *to, const struct verdict_facts *facts)
 {
 	const struct run_exit *exit = facts->exit;
 	const struct log_tail *tail = facts->log_tail;
-	_cleanup_(freep) char *free_text = bytes_text(exit->disk_free_bytes);
+	_cleanup_(freep) char *free_text = size_text(exit->disk_free_bytes);
 
 	if (verdict_disk_was_full(exit))
 		strbuf_addf(to, "; the disk of its folder was full (%s free)", free_text);

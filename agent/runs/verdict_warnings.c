@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/cleanup.h"
+#include "common/quantity.h"
 #include "common/strv.h"
 #include "runs/wording.h"
 
@@ -42,7 +43,7 @@ static void warn_of_unenforced(const struct verdict_facts *facts, char ***warnin
 			"pids" },
 		{ RUN_UNENFORCED_CPU, "its share of the CPUs", "cpu" },
 	};
-	_cleanup_(freep) char *bytes = bytes_text(facts->memory_bytes);
+	_cleanup_(freep) char *bytes = size_text(facts->memory_bytes);
 
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		bool sized = facts->memory_bytes && !strcmp(kinds[i].word, RUN_UNENFORCED_MEMORY);
@@ -67,7 +68,7 @@ static void warn(const struct verdict_facts *facts, char ***warnings)
 {
 	const struct run_exit *exit = facts->exit;
 	_cleanup_(freep) char *span = span_text(exit->gone_us - exit->end_us);
-	_cleanup_(freep) char *free_text = bytes_text(exit->disk_free_bytes);
+	_cleanup_(freep) char *free_text = size_text(exit->disk_free_bytes);
 
 	if (exit->leftovers && !was_ended_as_one(facts))
 		strv_addf(warnings,

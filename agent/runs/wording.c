@@ -26,17 +26,6 @@ char *span_text(int64_t us)
 	return mem_printf(us < 10 * USEC_PER_SEC ? "%.1f s" : "%.0f s", (double)us / USEC_PER_SEC);
 }
 
-char *bytes_text(int64_t bytes)
-{
-	static const char *const units[] = { "bytes", "KiB", "MiB", "GiB", "TiB" };
-	double number = (double)bytes;
-	size_t unit = 0;
-
-	for (; number >= 1024 && unit + 1 < ARRAY_SIZE(units); unit++)
-		number /= 1024;
-	return mem_printf(unit && number < 100 ? "%.1f %s" : "%.0f %s", number, units[unit]);
-}
-
 char *signal_text(int number)
 {
 	const char *name = sigabbrev_np(number);

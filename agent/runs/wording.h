@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wording - times, sizes and signals as words of a sentence
+ * wording - times and signals as words of a sentence
  *
  * Pure. Who frees: the caller; all are malloc'ed.
  */
@@ -12,7 +12,5 @@
 char *time_text(int64_t utc_us);
 /* "0.3 s", "42 s" */
 char *span_text(int64_t us);
-/* "0 bytes", "14.9 GiB" */
-char *bytes_text(int64_t bytes);
 /* "signal 9 (SIGKILL)" */
 char *signal_text(int number);

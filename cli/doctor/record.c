@@ -6,6 +6,7 @@
 #include "cli/doctor/doctor.h"
 #include "cli/table.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 #include "common/strv.h"
 
 #define MORE "`amlagentd --check-state` with this state folder names them all"

@@ -8,6 +8,7 @@
 #include "cli/doctor/doctor.h"
 #include "cli/table.h"
 #include "common/mem.h"
+#include "common/quantity.h"
 
 #define SPACE_MIN (INT64_C(1) << 30)
 #define SHARE_MIN 100 /* one part of so many */

@@ -245,27 +245,6 @@ static void names_are_made_valid(void **state)
 	assert_false(run_id_valid(""));
 }
 
-static void durations_and_sizes(void **state)
-{
-	int64_t value;
-
-	(void)state;
-	assert_int_equal(duration_parse("90", &value), 0);
-	assert_int_equal(value, 90);
-	assert_int_equal(duration_parse("90m", &value), 0);
-	assert_int_equal(value, 5400);
-	assert_int_equal(duration_parse("1.5h", &value), 0);
-	assert_int_equal(value, 5400);
-	assert_int_equal(duration_parse("0.2", &value), -EINVAL);
-	assert_int_equal(duration_parse("-5", &value), -EINVAL);
-	assert_int_equal(duration_parse("5 m", &value), -EINVAL);
-	assert_int_equal(duration_parse("0x10", &value), -EINVAL);
-	assert_int_equal(duration_parse("inf", &value), -EINVAL);
-	assert_int_equal(size_parse("8G", &value), 0);
-	assert_int_equal(value, INT64_C(8) << 30);
-	assert_int_equal(size_parse("12Q", &value), -EINVAL);
-}
-
 static void expand(const char *text, const char *expected)
 {
 	char *env[] = { "A=1", "LONG_name2=two", NULL };
@@ -297,7 +276,6 @@ int main(void)
 		cmocka_unit_test(a_run_follows_so_many_others_and_no_more),
 		cmocka_unit_test(arguments_that_linux_would_not_take_are_refused),
 		cmocka_unit_test(names_are_made_valid),
-		cmocka_unit_test(durations_and_sizes),
 		cmocka_unit_test(variables_in_arguments_are_expanded),
 	};
 

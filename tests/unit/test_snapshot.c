@@ -337,7 +337,7 @@ static void too_many_files_are_refused_by_folder(void **state)
 	put(f, "train.py", "x");
 	assert_refused(f, -EFBIG, "61 files, more than 50");
 	assert_non_null(
-		strstr(f->err.message, "; the largest: data/ (60 bytes in 60 files); list what the "
+		strstr(f->err.message, "; the largest: data/ (60 B in 60 files); list what the "
 				       "run does not need in .amlignore"));
 	assert_string_equal(f->err.target, "source_directory");
 }
@@ -356,7 +356,7 @@ static void too_many_bytes_are_refused_by_file_and_folder(void **state)
 	}
 	put(f, ".gitignore", "");
 	assert_refused(f, -EFBIG,
-		"holds 107.4 KiB, more than 97.7 KiB; the largest: big (78.1 KiB), "
+		"holds 107 KiB, more than 97.7 KiB; the largest: big (78.1 KiB), "
 		"many/ (29.3 KiB in 30 files);");
 	assert_non_null(strstr(f->err.message, "in .gitignore (or in an .amlignore"));
 }
@@ -413,8 +413,7 @@ static void warnings_name_the_largest_and_go_on(void **state)
 	put_size(f, "model.bin", 2000);
 	put(f, "a", "x");
 	assert_takes(f, "a model.bin");
-	assert_true(
-		warns_of(f, "2.0 KiB, more than 1000 bytes; the largest: model.bin (2.0 KiB);"));
+	assert_true(warns_of(f, "2.0 KiB, more than 1000 B; the largest: model.bin (2.0 KiB);"));
 	assert_true(warns_of(f, "2 files, more than 1; the largest: files at the top"));
 }
 

@@ -77,7 +77,7 @@ static const struct row {
 	/* the disk */
 	{ { .exit_code = 1, .oom_kills = -1, .disk_free_bytes = 0 }, NO_SPACE, false, RUN_CAUSE_USER_ERROR,
 		"exited with code 1: OSError: [Errno 28] No space left on device (train.py, line 9); "
-		"the disk of its folder was full (0 bytes free)" },
+		"the disk of its folder was full (0 B free)" },
 	{ { .exit_code = 1, .oom_kills = -1, .disk_free_bytes = GIB(3) }, NO_SPACE, false, RUN_CAUSE_USER_ERROR,
 		"exited with code 1: OSError: [Errno 28] No space left on device (train.py, line 9); "
 		"the disk of its folder had 3.0 GiB free when it ended" },
@@ -87,7 +87,7 @@ static const struct row {
 		"exited with code 4; it printed nothing; the disk of its folder was full (64.0 KiB free)" },
 	{ { BY_SIGNAL(7), .oom_kills = -1, .disk_free_bytes = 0 }, NULL, false, RUN_CAUSE_KILLED,
 		"ended by signal 7 (SIGBUS): a memory access that could not be carried out, as a rule the program's own "
-		"fault; amlagent did not send it; the disk of its folder was full (0 bytes free)" },
+		"fault; amlagent did not send it; the disk of its folder was full (0 B free)" },
 
 	/* a signal it did not ask for */
 	{ { BY_SIGNAL(11), UNKNOWN }, "epoch 3\n", false, RUN_CAUSE_KILLED,
