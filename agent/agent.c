@@ -255,7 +255,7 @@ static int make_server(struct agent *agent, struct error *err)
 		.max_body = (size_t)agent->settings.config.max_request_bytes,
 		.max_connections = MAX_CONNECTIONS,
 		.idle_timeout_seconds = IDLE_CONNECTION_SECONDS,
-		.finish_seconds = ENDING_SECONDS / 2,
+		.finish_seconds = ENDING_SECONDS - 1,
 		.limits = http_limits(&agent->settings.config),
 		.log = http_log,
 		.limited = http_limited,
@@ -274,6 +274,8 @@ static void end(void *data)
 {
 	struct agent *agent = data;
 
+	if (agent->releasing)
+		return;
 	agent->stopping = true;
 	service_stopping(agent->service);
 	uv_stop(&agent->loop);
@@ -284,6 +286,8 @@ static bool is_busy(void *data)
 	struct agent *agent = data;
 	struct run_counts counts;
 
+	if (agent->releasing)
+		return true;
 	run_manager_count(agent->runs, &counts);
 	return counts.running || counts.queued || counts.finalizing ||
 	       http_server_connections(agent->server);
@@ -293,7 +297,8 @@ static void reload_began(void *data)
 {
 	struct agent *agent = data;
 
-	service_reloading(agent->service);
+	if (!agent->releasing)
+		service_reloading(agent->service);
 }
 
 /* What takes effect at once; settings.c says which keys. */
@@ -341,6 +346,8 @@ static void reload_done(void *data, const struct settings *settings, const struc
 	struct agent *agent = data;
 	_cleanup_(freep) char *trouble = NULL;
 
+	if (agent->releasing)
+		return;
 	if (settings) {
 		put_in_force(agent, settings);
 	} else {
@@ -468,6 +475,7 @@ void agent_release(struct agent *agent)
 {
 	bool server = false, runs = false, executor = false, watch = false;
 
+	agent->releasing = true;
 	if (agent->stopping) {
 		state_lock_ending(agent->lock_fd);
 		(void)ending_limit(ENDING_SECONDS, agent->lock_fd);

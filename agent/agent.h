@@ -55,7 +55,8 @@ struct agent {
 	struct service *service;
 	struct reload *reload;
 	struct ending *ending;
-	bool stopping;
+	bool stopping;  /* told to end */
+	bool releasing; /* its parts go; signals are nothing to it any more */
 	bool has_loop, has_poll;
 };
 

@@ -2,8 +2,10 @@
 /* client - one connection to the daemon, and requests over it; see client.h */
 #include "cli/client.h"
 
+#include <linux/sockios.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -118,6 +120,21 @@ int client_send(struct client *client, const char *method, const char *target, c
 	return send_all(client, &text, err);
 }
 
+/*
+ * The stream has ended without an answer: did the daemon leave bytes of ours unread? What it has shut
+ * down it reads no more; what is in its queue then still counts as ours. Closing that queue makes an
+ * ECONNRESET, before it is emptied: asked in this order, one of the two tells.
+ */
+static bool left_unread(int fd)
+{
+	int queued = 0, fault = 0;
+	socklen_t size = sizeof(fault);
+
+	if (ioctl(fd, SIOCOUTQ, &queued) == 0 && queued > 0)
+		return true;
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &size) == 0 && fault == ECONNRESET;
+}
+
 /* The number of bytes, 0 at the end of the stream. */
 static ssize_t receive(struct client *client, struct error *err)
 {
@@ -136,6 +153,8 @@ static ssize_t receive(struct client *client, struct error *err)
 		}
 		if (n > 0)
 			silence_end(&client->endpoint->silence);
+		else
+			client->unread |= left_unread(client->fd);
 		client->start = 0;
 		client->end = (size_t)n;
 		return n;
@@ -295,9 +314,11 @@ static bool is_reading(const char *method)
 	return !strcmp(method, "GET");
 }
 
-static bool may_send_again(const struct client *client, const char *method)
+static bool may_send_again(const struct client *client, const char *method, unsigned sent)
 {
-	return !client->once && (is_reading(method) || client->unread);
+	if (client->once)
+		return false;
+	return is_reading(method) || (client->unread && sent <= CLIENT_RESENDS);
 }
 
 static int call_once(struct client *client, const char *method, const char *target,
@@ -324,7 +345,7 @@ int client_call(struct client *client, const char *method, const char *target,
 	_cleanup_(freep) char *text = body ? json_print(body) : NULL;
 	int r = call_once(client, method, target, text, &answer, err);
 
-	while (r == -ECONNRESET && may_send_again(client, method)) {
+	for (unsigned sent = 1; r == -ECONNRESET && may_send_again(client, method, sent); sent++) {
 		strbuf_clear(&answer);
 		r = client_reconnect(client, err);
 		if (r < 0)

@@ -6,10 +6,10 @@
  *
  *	client_call(): a request and its whole answer as JSON. What was cut off is sent again where
  *	that can do no harm, with pauses, for up to CLIENT_RETRY_SECONDS: a daemon that restarts is
- *	waited for. A GET can do none; nor can a request that the daemon did not read to its end. The
- *	kernel tells: bytes that a Unix socket's peer left unread make ECONNRESET or EPIPE of what is
- *	an end of the stream else. A daemon that ends in order answers all that it has read
- *	(http_server.h).
+ *	waited for. A GET can do none. Nor can a request that the daemon did not read to its end,
+ *	which for a Unix socket the kernel knows (client.c, left_unread()); that is sent again
+ *	CLIENT_RESENDS times at most, as it might be what kills the daemon. A daemon that ends in
+ *	order answers all that it has read (http_server.h).
  *
  *	client_send(), client_head(), client_body() until it returns 0: an answer in pieces. A cut
  *is -ECONNRESET here; the caller knows where to go on, and client_reconnect() waits for the daemon.
@@ -33,6 +33,7 @@
 #include "common/json.h"
 
 #define CLIENT_RETRY_SECONDS 30
+#define CLIENT_RESENDS 5             /* of what changes something */
 #define CLIENT_PATIENCE_SECONDS 45   /* longer than the daemon waits for a user's files */
 #define CLIENT_BODY_MAX (256u << 20) /* of an answer that is kept whole */
 

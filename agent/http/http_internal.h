@@ -50,7 +50,8 @@ struct http_server {
 	unsigned pins;                 /* poll handles, timers and requests that are still there */
 	struct http_request *requests; /* all of them */
 	bool stopping;
-	int64_t finish_us; /* clock_boot(): the answers that are not there by then are not waited for */
+	/* clock_boot(): so long answers are sent, and so long they are waited for. */
+	int64_t send_until_us, finish_us;
 	void (*freed)(void *data);
 	void *freed_data;
 
@@ -222,8 +223,8 @@ enum MHD_Result http_request_whole(struct http_request *request);
 void http_request_suspend(struct http_request *request);
 void http_request_resume(struct http_request *request);
 void http_request_peer_gone(struct http_request *request);
-/* Is there, or will soon be, an answer that its client waits for? */
-bool http_request_is_answered_soon(const struct http_request *request);
+/* The server ends: is it to be waited for at `now`, as its client waits for an answer? */
+bool http_request_is_awaited(const struct http_request *request, int64_t now);
 /* MHD has done with it; frees it, or leaves it to the handler that owes a reply. */
 void http_request_over(struct http_request *request, bool completed);
 /* Free those that are over and replied to. */

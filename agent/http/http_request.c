@@ -194,10 +194,13 @@ void http_request_peer_gone(struct http_request *request)
 }
 
 /* Streams, files and those who wait for something may take for ever. */
-bool http_request_is_answered_soon(const struct http_request *request)
+bool http_request_is_awaited(const struct http_request *request, int64_t now)
 {
-	return request->mhd && request->whole && !request->stream_ops && request->file < 0 &&
-	       !request->closed;
+	const struct http_server *server = request->server;
+	int64_t until = request->replied ? server->send_until_us : server->finish_us;
+
+	return now < until && request->mhd && request->whole && !request->stream_ops &&
+	       request->file < 0 && !request->closed;
 }
 
 /* Hand the reply to MHD. */

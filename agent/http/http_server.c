@@ -127,27 +127,37 @@ static void stop(struct http_server *server)
 	end(server);
 }
 
-static bool is_answering(const struct http_server *server)
+static bool is_answering(const struct http_server *server, int64_t now)
 {
 	for (const struct http_request *r = server->requests; r; r = r->next)
-		if (http_request_is_answered_soon(r))
+		if (http_request_is_awaited(r, now))
 			return true;
 	return false;
+}
+
+/* Not later than at `at`; MHD's own time may be earlier. */
+static void look_again(struct http_server *server, int64_t now, int64_t at)
+{
+	uint64_t ms = (uint64_t)((at - now) / 1000 + 1);
+
+	if (!uv_is_active((uv_handle_t *)&server->timer) ||
+		uv_timer_get_due_in(&server->timer) > ms)
+		uv_timer_start(&server->timer, on_timer, ms, 0);
 }
 
 /* What MHD reads in the last run before the stop is answered or not whole: nothing that a client
  * would have to wonder about. */
 static void finish(struct http_server *server)
 {
-	int64_t left = server->finish_us - clock_boot();
-	uint64_t ms = (uint64_t)(left / 1000 + 1);
+	int64_t now;
 
 	run(server);
-	if (left <= 0 || !is_answering(server))
+	now = clock_boot();
+	if (!is_answering(server, now))
 		stop(server);
-	else if (!uv_is_active((uv_handle_t *)&server->timer) ||
-		 uv_timer_get_due_in(&server->timer) > ms)
-		uv_timer_start(&server->timer, on_timer, ms, 0);
+	else
+		look_again(server, now,
+			now < server->send_until_us ? server->send_until_us : server->finish_us);
 }
 
 static void turn(struct http_server *server)
@@ -294,6 +304,7 @@ void http_server_free(struct http_server *server, void (*freed)(void *data), voi
 	server->freed = freed;
 	server->freed_data = data;
 	server->stopping = true;
+	server->send_until_us = clock_boot() + HTTP_SEND_SECONDS * USEC_PER_SEC;
 	server->finish_us = clock_boot() + server->options.finish_seconds * USEC_PER_SEC;
 	http_listener_stop(server);
 	http_server_kick(server);

@@ -71,6 +71,8 @@ struct http_handler {
 /* Bytes of a refused body that are read all the same. */
 #define HTTP_DRAIN_MAX (64u << 20)
 #define HTTP_QUERIES_MAX 64
+/* An answer that is there when the server ends is sent within that. */
+#define HTTP_SEND_SECONDS 1
 
 /* Bodies of one user that are kept in memory at one time, in max_body. */
 #define HTTP_BODIES_PER_USER 16
@@ -104,9 +106,10 @@ int http_server_new(uv_loop_t *loop, int listen_fd, const struct http_handler *h
 	const struct http_options *options, struct http_server **ret, struct error *err);
 /*
  * Stop accepting, answer what has come, end streams, close connections. A request that is whole gets
- * its answer, if it comes within finish_seconds; not waited for are streams, files, and requests
- * with on_closed set, whose answer may be far away. So a client whose connection just ends knows: on
- * a Unix socket ECONNRESET or EPIPE tell that its request was not read to its end and never handled.
+ * its answer, if it comes within finish_seconds (and a client that does not read holds nobody up for
+ * more than HTTP_SEND_SECONDS); not waited for are streams, files, and requests with on_closed set,
+ * whose answer may be far away. What is not read by then is never handled, and on a Unix socket the
+ * kernel tells the client that it was not read (cli/client.h).
  *
  * `freed` is called from the loop when all is gone: also the requests that are still kept for a
  * later reply. Keep the loop and what the replies wait for going until then.

@@ -88,8 +88,9 @@ class FakeDaemon:
     def __init__(self, path):
         self.path = str(path)
         self.requests, self.failures = [], []
+        self.left = []  # sockets that are shut down and open
         self.lives = True
-        self.unread = 0  # so many connections are cut before their request is read
+        self.unread = []  # how the next connections end before their request is read: "close", or "shutdown" first
         self.handle = None
         self.listener = None
         self.listen()
@@ -106,6 +107,8 @@ class FakeDaemon:
         with contextlib.suppress(OSError):  # a test has closed it
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
+        for sock in self.left:
+            sock.close()
 
     def _accept(self, listener):
         while True:
@@ -115,11 +118,16 @@ class FakeDaemon:
                 return
             threading.Thread(target=self._serve, args=(Connection(sock),), daemon=True).start()
 
+    def _leave(self, connection, how):
+        connection.sock.recv(1, socket.MSG_PEEK)
+        if how == "shutdown":  # as libmicrohttpd ends what it has open: closed later
+            connection.sock.shutdown(socket.SHUT_RDWR)
+            self.left.append(connection.sock.dup())
+
     def _serve(self, connection):
         try:
             if self.unread:
-                self.unread -= 1
-                connection.sock.recv(1, socket.MSG_PEEK)
+                self._leave(connection, self.unread.pop(0))
                 return
             while request := connection.read_request():
                 if self.lives and request.target == "/healthz":

@@ -598,12 +598,21 @@ def test_a_submit_whose_answer_is_cut_is_not_sent_again(daemon):
     assert len(daemon.requests) == 1
 
 
-def test_a_submit_that_was_not_read_is_sent_again(daemon):
-    daemon.unread = 3
+@pytest.mark.parametrize("how", ["close", "shutdown"])
+@pytest.mark.parametrize("size", [10, 1000000])  # what a socket's buffer holds, and what it does not
+def test_a_submit_that_was_not_read_is_sent_again(daemon, how, size):
+    daemon.unread = [how] * 3
     daemon.handle = lambda request: request.connection.json(record(), 201)
-    done = amlctl(daemon, "run", "-d", "a.py")
+    done = amlctl(daemon, "run", "-d", "a.py", *["x" * 100] * (size // 100))
     assert (done.returncode, done.stdout, done.stderr) == (0, RUN.encode() + b"\n", b"")
-    assert len(daemon.requests) == 1 and daemon.unread == 0
+    assert len(daemon.requests) == 1 and not daemon.unread
+
+
+def test_a_submit_that_is_never_read_is_given_up_and_not_in_doubt(daemon):
+    daemon.unread = ["close"] * 50
+    done = amlctl(daemon, "run", "-d", "a.py")
+    assert done.returncode == 125 and b"connection to amlagentd broke" in done.stderr
+    assert b"not known" not in done.stderr and not daemon.requests
 
 
 def test_a_reading_request_that_is_cut_is_sent_again(daemon):

@@ -137,7 +137,7 @@ def start_with(daemon, handed, log):
     command += ["--state-dir", daemon.state]
     return subprocess.Popen(
         list(map(str, command)), env=daemon.env, pass_fds=[handed.fileno()], stdin=subprocess.DEVNULL, stdout=log,
-        stderr=log, cwd="/", start_new_session=True,
+        stderr=log, cwd="/", start_new_session=True, preexec_fn=harness.end_with_parent,
     )
 
 
@@ -173,7 +173,11 @@ class Submitter(threading.Thread):
 
     def run(self):
         while not self.enough.is_set():
-            done = self.daemon.amlctl("run", "-d", "--hold", "main.py", cwd=self.source)
+            try:
+                done = self.daemon.amlctl("run", "-d", "--hold", "main.py", cwd=self.source)
+            except subprocess.TimeoutExpired as late:
+                self.refused.append(str(late))
+                return
             if done.returncode == 0:
                 self.accepted.append(done.stdout.decode().strip())
             else:
@@ -365,9 +369,9 @@ def stopped(pids):
                 os.kill(pid, signal.SIGCONT)
 
 
-def test_it_ends_in_time_though_work_hangs(manage, tmp_path):
+def test_it_ends_in_time_though_work_hangs_and_signals_come(manage, tmp_path):
     """An interpreter that does not answer keeps a work thread; the daemon ends, and the run is not lost."""
-    manager = manage()
+    manager = manage(MALLOC_PERTURB_="165")
     daemon = manager.daemon
     daemon.start()
     python = tmp_path / "python"
@@ -378,6 +382,10 @@ def test_it_ends_in_time_though_work_hangs(manage, tmp_path):
     asked = int(harness.read_when_there(f"{python}.pid"))
     with stopped([asked]):
         began = time.monotonic()
+        daemon.process.terminate()
+        manager.hears("STOPPING=1")
+        for another in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            daemon.process.send_signal(another)
         status = daemon.terminate()
         took = time.monotonic() - began
     assert status == 0 and took < 20, (status, took)
