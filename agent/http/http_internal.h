@@ -50,7 +50,7 @@ struct http_server {
 	unsigned pins;                 /* poll handles, timers and requests that are still there */
 	struct http_request *requests; /* all of them */
 	bool stopping;
-	/* clock_boot(): so long answers are sent, and so long they are waited for. */
+	/* When it stops, clock_boot(): so long the last answer is sent, and all of it takes. */
 	int64_t send_until_us, finish_us;
 	void (*freed)(void *data);
 	void *freed_data;
@@ -159,6 +159,8 @@ struct http_request {
 /* http_server.c */
 void http_server_kick(struct http_server *server);
 void http_server_unpin(struct http_server *server);
+/* It stops, and an answer is to be sent first. */
+void http_server_send_on(struct http_server *server);
 
 /* http_listener.c: accepts; takes listen_fd over, also by a failure. To be stopped in any case. */
 int http_listener_start(struct http_server *server, int listen_fd);

@@ -44,6 +44,8 @@ static void answer(struct http_request *request, unsigned status, struct MHD_Res
 		http_server_kick(request->server);
 		return;
 	}
+	if (request->server->stopping)
+		http_server_send_on(request->server);
 	add_headers(response, content_type, headers);
 	request->status = status;
 	request->response = response;

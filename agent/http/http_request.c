@@ -197,10 +197,11 @@ void http_request_peer_gone(struct http_request *request)
 bool http_request_is_awaited(const struct http_request *request, int64_t now)
 {
 	const struct http_server *server = request->server;
-	int64_t until = request->replied ? server->send_until_us : server->finish_us;
 
-	return now < until && request->mhd && request->whole && !request->stream_ops &&
-	       request->file < 0 && !request->closed;
+	if (now >= server->finish_us || (request->replied && now >= server->send_until_us))
+		return false;
+	return request->mhd && request->whole && !request->stream_ops && request->file < 0 &&
+	       !request->closed;
 }
 
 /* Hand the reply to MHD. */

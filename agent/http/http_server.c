@@ -127,6 +127,11 @@ static void stop(struct http_server *server)
 	end(server);
 }
 
+void http_server_send_on(struct http_server *server)
+{
+	server->send_until_us = clock_boot() + HTTP_SEND_SECONDS * USEC_PER_SEC;
+}
+
 static bool is_answering(const struct http_server *server, int64_t now)
 {
 	for (const struct http_request *r = server->requests; r; r = r->next)
@@ -155,9 +160,10 @@ static void finish(struct http_server *server)
 	now = clock_boot();
 	if (!is_answering(server, now))
 		stop(server);
+	else if (now < server->send_until_us)
+		look_again(server, now, server->send_until_us);
 	else
-		look_again(server, now,
-			now < server->send_until_us ? server->send_until_us : server->finish_us);
+		look_again(server, now, server->finish_us);
 }
 
 static void turn(struct http_server *server)
@@ -304,7 +310,7 @@ void http_server_free(struct http_server *server, void (*freed)(void *data), voi
 	server->freed = freed;
 	server->freed_data = data;
 	server->stopping = true;
-	server->send_until_us = clock_boot() + HTTP_SEND_SECONDS * USEC_PER_SEC;
+	http_server_send_on(server);
 	server->finish_us = clock_boot() + server->options.finish_seconds * USEC_PER_SEC;
 	http_listener_stop(server);
 	http_server_kick(server);

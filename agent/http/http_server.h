@@ -71,7 +71,7 @@ struct http_handler {
 /* Bytes of a refused body that are read all the same. */
 #define HTTP_DRAIN_MAX (64u << 20)
 #define HTTP_QUERIES_MAX 64
-/* An answer that is there when the server ends is sent within that. */
+/* So long a client may take to read an answer when the server ends. */
 #define HTTP_SEND_SECONDS 1
 
 /* Bodies of one user that are kept in memory at one time, in max_body. */

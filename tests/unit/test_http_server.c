@@ -151,13 +151,18 @@ static void on_later(uv_timer_t *timer)
 	uv_close((uv_handle_t *)timer, later_freed);
 }
 
-static void reply_later(struct http_request *request)
+static void reply_after(struct http_request *request, unsigned ms)
 {
 	struct later *later = NEW(struct later);
 
 	later->request = request;
 	uv_timer_init(&current->loop, &later->timer);
-	uv_timer_start(&later->timer, on_later, 20, 0);
+	uv_timer_start(&later->timer, on_later, ms, 0);
+}
+
+static void reply_later(struct http_request *request)
+{
+	reply_after(request, 20);
 }
 
 static void on_kept_closed(struct http_request *request)
@@ -343,7 +348,7 @@ static void start_finishing(
 
 static void start(struct fixture *f, unsigned max_connections, unsigned idle_timeout)
 {
-	start_finishing(f, max_connections, idle_timeout, 20);
+	start_finishing(f, max_connections, idle_timeout, 100);
 }
 
 static void on_freed(void *data)
@@ -1253,6 +1258,53 @@ static void held_client(struct fixture *f)
 	await_count(&f->handled, 1);
 }
 
+static void an_answer_may_come_late(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	start(&f, 10, 0);
+	with_client(&f, held_client);
+	http_server_free(f.server, on_freed, &f);
+	reply_after(f.held, HTTP_SEND_SECONDS * 1000 + 200);
+	await_freed(&f);
+	expect_last(farewell[0], "later", true);
+	close(farewell[0]);
+}
+
+/* Answers that are more than a socket holds. */
+static void reader_client(struct fixture *f)
+{
+	_cleanup_(freep) char *zeroes = mem_alloc(MAX_BODY);
+	_cleanup_(freep) char *head = mem_printf(
+		"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n", MAX_BODY);
+
+	memset(zeroes, 0, MAX_BODY);
+	farewell[0] = dial(f);
+	for (unsigned i = 0; i < 3; i++) {
+		send_text(farewell[0], head);
+		assert_int_equal(send_all(farewell[0], zeroes, MAX_BODY), 0);
+	}
+	await_count(&f->handled, 3);
+}
+
+static void a_client_that_does_not_read_is_left(void **state)
+{
+	struct fixture f;
+	_cleanup_(answer_release) struct answer answer = { 0 };
+
+	(void)state;
+	start(&f, 10, 0);
+	with_client(&f, reader_client);
+	stop(&f); /* the alarm is earlier than finish_seconds */
+	for (unsigned i = 0; i < 3; i++) {
+		answer_release(&answer);
+		read_answer(farewell[0], &answer, true);
+		assert_true(answer.whole == (i < 2));
+	}
+	close(farewell[0]);
+}
+
 static void no_answer_is_waited_for_for_ever(void **state)
 {
 	struct fixture f;
@@ -1357,6 +1409,8 @@ int main(void)
 		cmocka_unit_test(free_waits_for_the_replies_still_owed),
 		cmocka_unit_test(what_came_whole_is_answered_before_the_end),
 		cmocka_unit_test(no_answer_is_waited_for_for_ever),
+		cmocka_unit_test(an_answer_may_come_late),
+		cmocka_unit_test(a_client_that_does_not_read_is_left),
 		cmocka_unit_test(idle_server_does_not_wake_up),
 		cmocka_unit_test(percent_escapes_round_trip),
 	};
