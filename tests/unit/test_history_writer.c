@@ -166,7 +166,7 @@ static void killed_main(const char *path, int round, int out)
 static int run_and_kill(const char *path, int round, int bytes)
 {
 	int out[2];
-	int told = 0;
+	int told = 0, status;
 	pid_t pid;
 	char c;
 
@@ -184,7 +184,8 @@ static int run_and_kill(const char *path, int round, int bytes)
 			kill(pid, SIGKILL);
 	}
 	close(out[0]);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(told >= bytes && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	return told;
 }
 
