@@ -10,21 +10,11 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import harness  # noqa: E402
 
-TIME_LIMIT = 60
-
 
 def pytest_configure(config):
     for program in (harness.AMLCTL, harness.AMLAGENTD):
         if not os.access(program, os.X_OK):
             pytest.exit(f"{program} is not there: build first, or set AMLAGENT_BUILD_DIR", returncode=2)
-
-
-def pytest_collection_modifyitems(config, items):
-    if config.getoption("timeout", None):
-        return
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TIME_LIMIT))
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from harness import ENDED, GATE_MODULE, Daemon, Gate, alive, one_line_error, pro
 OTHER_UID = 54321
 NO_SPACE = os.strerror(errno.ENOSPC)
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system, or being another user, needs root")
-pytestmark = pytest.mark.timeout(120)
 
 
 class SmallDaemon(Daemon):

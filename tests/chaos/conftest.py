@@ -12,14 +12,6 @@ sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "blackbox")]
 
 import chaos  # noqa: E402
 
-TIME_LIMIT = 120
-
-
-def pytest_collection_modifyitems(config, items):
-    for item in items:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TIME_LIMIT))
-
 
 @pytest.fixture(scope="session", autouse=True)
 def no_cores():

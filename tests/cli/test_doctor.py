@@ -23,8 +23,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "blackbox"))
 
 import harness  # noqa: E402
 
-pytestmark = pytest.mark.timeout(120)
-
 ROOT = os.geteuid() == 0
 NOBODY = 65534
 OUTPUTS = "import os\nos.makedirs('outputs', exist_ok=True)\nopen('outputs/model.bin', 'w').write({text!r} * 500)\n"

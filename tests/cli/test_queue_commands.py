@@ -16,8 +16,6 @@ import pytest
 from fake_daemon import FakeDaemon, record, without_silence
 from test_amlctl_client import LIMIT, RUN, amlctl, command, daemon, environment, on_terminal, submitted  # noqa: F401
 
-pytestmark = pytest.mark.timeout(120)
-
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="a socket of root's and a user who is not root")
 

@@ -11,8 +11,6 @@ import pytest
 
 from systemd_machine import SOCKET, USERS
 
-pytestmark = pytest.mark.timeout(120)
-
 CONF = "/etc/amlagent/amlagentd.conf"
 
 

@@ -8,8 +8,6 @@ import pytest
 
 from systemd_machine import USERS, Ticker, TICKER
 
-pytestmark = pytest.mark.timeout(120)
-
 USER = "ana"
 RUNTIME = f"/run/user/{USERS[USER]}"
 ENVIRONMENT = {"XDG_RUNTIME_DIR": RUNTIME, "DBUS_SESSION_BUS_ADDRESS": f"unix:path={RUNTIME}/bus"}

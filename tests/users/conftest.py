@@ -14,15 +14,12 @@ import harness  # noqa: E402
 from lab import Lab  # noqa: E402
 from users_harness import Service  # noqa: E402
 
-TIME_LIMIT = 120
-
 
 def pytest_collection_modifyitems(config, items):
-    here = [item for item in items if str(item.fspath).startswith(HERE + os.sep)]
-    for item in here:
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(TIME_LIMIT))
-        if os.geteuid() != 0:
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        if str(item.fspath).startswith(HERE + os.sep):
             item.add_marker(pytest.mark.skip(reason="only root can make users of this machine"))
 
 
