@@ -8,16 +8,21 @@ this repository), talked to as a user would, and looked at through /proc.
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import http.client
 import itertools
 import json
 import os
+import pty
 import re
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import urllib.parse
 from pathlib import Path
@@ -86,12 +91,27 @@ def read_when_there(path, what=None, timeout=20.0):
 
 # -- amlctl's words -------------------------------------------------------------------------------
 
-SILENCE = re.compile(rb"^amlctl: amlagentd (does not answer at .*; waiting for it|answers again)\n", re.MULTILINE)
+SILENCE = re.compile(rb"amlctl: amlagentd (does not answer at .*; waiting for it|answers again)\r?\n")
 
 
-def without_silence(stderr):
+def without_silence(said):
     """What amlctl said, without the lines of a daemon that answers late: on a busy machine any may."""
-    return SILENCE.sub(b"", stderr)
+    return SILENCE.sub(b"", said)
+
+
+def on_terminal(start, columns=None):
+    """(status, all that came) of a process whose standard files are a terminal; start(stdin=, ...) makes it."""
+    ours, theirs = pty.openpty()
+    if columns:
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = start(stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    text = b""
+    with contextlib.suppress(OSError):  # EIO: the other side is closed
+        while select.select([ours], [], [], 50)[0] and (piece := os.read(ours, 65536)):
+            text += piece
+    os.close(ours)
+    return process.wait(20), text
 
 
 # -- processes ------------------------------------------------------------------------------------
@@ -335,8 +355,6 @@ class Daemon:
         finally:
             os.close(writer)
         try:
-            import select
-
             ready = select.select([reader], [], [], 20)[0] and os.read(reader, 16)
         finally:
             os.close(reader)
@@ -424,8 +442,15 @@ class Daemon:
             raise
         return subprocess.CompletedProcess(process.args, process.returncode, out, without_silence(err))
 
+    def on_terminal(self, *arguments, columns=None, env=None):
+        """What it writes to a terminal, when it must work."""
+        env = {"TERM": "xterm", **(env or {})}
+        status, text = on_terminal(lambda **files: self.popen(*arguments, env=env, **files), columns)
+        assert status == 0, text
+        return text
+
     def ok(self, *arguments, **options):
-        """The same, when it must work: what it printed, as text."""
+        """The same as amlctl(), when it must work: what it printed, as text."""
         done = self.amlctl(*arguments, **options)
         assert done.returncode == 0, done
         return done.stdout.decode()

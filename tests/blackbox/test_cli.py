@@ -3,9 +3,7 @@
 
 import json
 import os
-import pty
 import re
-import select
 import subprocess
 
 import pytest
@@ -189,34 +187,15 @@ def test_no_escape_codes_where_there_is_no_terminal(shared, runs, command):
     assert done.stdout
 
 
-def on_terminal(daemon, *arguments, env=None):
-    """What amlctl writes to a terminal of 80 columns."""
-    parent, child = pty.openpty()
-    process = daemon.popen(*arguments, stdin=child, stdout=child, stderr=child, env={"TERM": "xterm", **(env or {})})
-    os.close(child)
-    got = b""
-    while select.select([parent], [], [], 20)[0]:
-        try:
-            piece = os.read(parent, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        got += piece
-    os.close(parent)
-    assert process.wait(20) == 0, got
-    return got
-
-
 def test_on_a_terminal_the_same_is_said_with_colour_at_most(shared, runs):
-    bare = re.sub(rb"\x1b\[[0-9;]*[A-Za-z]", b"", on_terminal(shared, "list"))
+    bare = re.sub(rb"\x1b\[[0-9;]*[A-Za-z]", b"", shared.on_terminal("list"))
     assert b"\x1b" not in bare
     for run in runs.values():
         assert run.encode() in bare or run[:10].encode() in bare
 
 
 def test_no_color_is_honoured(shared, runs):
-    assert ESCAPE not in on_terminal(shared, "list", env={"NO_COLOR": "1"})
+    assert ESCAPE not in shared.on_terminal("list", env={"NO_COLOR": "1"})
 
 
 def test_escape_codes_in_names_and_tags_do_not_reach_the_terminal(shared):
@@ -225,7 +204,7 @@ def test_escape_codes_in_names_and_tags_do_not_reach_the_terminal(shared):
     for arguments in (["list"], ["show", run]):
         done = shared.amlctl(*arguments)
         assert done.returncode == 0 and ESCAPE not in done.stdout and b"\x07" not in done.stdout, done
-    bare = re.sub(rb"\x1b\[[0-9;]*m", b"", on_terminal(shared, "list"))
+    bare = re.sub(rb"\x1b\[[0-9;]*m", b"", shared.on_terminal("list"))
     assert ESCAPE not in bare
     assert shared.json("show", run)["display_name"] == evil
 

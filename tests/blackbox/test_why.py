@@ -1,14 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Why it ended: one sentence with its evidence, for each kind of end."""
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
-import termios
 
 import pytest
 from harness import ESCAPE, processes_below, wait_for
@@ -294,27 +289,10 @@ def test_show_says_the_sentence_and_below_it_the_lines_that_bear_it_out(shared):
     assert shared.json("show", record["run_id"])["error"] == record["error"]
 
 
-def show_on_terminal(daemon, run, columns):
-    """What amlctl show writes to a terminal of that width."""
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    process = daemon.popen("show", run, stdin=child, stdout=child, stderr=child, env={"TERM": "xterm"})
-    os.close(child)
-    got = b""
-    while select.select([parent], [], [], 20)[0]:
-        try:
-            got += os.read(parent, 65536)
-        except OSError:  # the other side is closed
-            break
-    os.close(parent)
-    assert process.wait(20) == 0, got
-    return got.decode()
-
-
 @pytest.mark.parametrize("columns", [60, 100])
 def test_on_a_terminal_the_sentence_has_a_colour_and_stays_beside_its_title(shared, columns):
     run = shared.finish("import os; os.kill(os.getpid(), 11)")
-    text = show_on_terminal(shared, run["run_id"], columns)
+    text = shared.on_terminal("show", run["run_id"], columns=columns).decode()
     bare = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     assert re.search(r"Cause: +\x1b\[31mended by signal 11", text), text
     first = next(i for i, line in enumerate(bare) if line.startswith("Cause:"))

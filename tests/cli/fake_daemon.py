@@ -7,16 +7,8 @@ For what the real one does not do on request: cut connections, single bytes, wro
 import contextlib
 import json
 import os
-import re
 import socket
 import threading
-
-SILENCE = re.compile(rb"amlctl: amlagentd (does not answer at .*; waiting for it|answers again)\r?\n")
-
-
-def without_silence(said):
-    """What amlctl said, without the lines of a daemon that answers late: on a busy machine this one does."""
-    return SILENCE.sub(b"", said)
 
 
 class Request:

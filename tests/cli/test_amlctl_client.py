@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pty
 import re
 import select
 import shutil
@@ -18,65 +17,14 @@ import time
 from pathlib import Path
 
 import pytest
+from client import AMLCTL, LIMIT, RUN, amlctl, command, environment, log_offset, on_terminal, serve_run, submitted
+from fake_daemon import record
+from harness import files_of, quote, tree_of, without_silence
 
-from fake_daemon import FakeDaemon, record, without_silence
-
-AMLCTL = os.path.abspath(os.environ.get("AMLCTL", "build/amlctl"))
 ROOT = Path(__file__).resolve().parents[2]
-RUN = "exp_1_00000001"
-LIMIT = 60
-
-
-@pytest.fixture
-def daemon(tmp_path):
-    fake = FakeDaemon(tmp_path / "s.sock")
-    yield fake
-    fake.close()
-    assert not fake.failures
-
-
-def environment(**extra):
-    kept = {k: os.environ[k] for k in ("PATH", "HOME", "ASAN_OPTIONS", "UBSAN_OPTIONS") if k in os.environ}
-    return {**kept, "LC_ALL": "C.UTF-8", "TZ": "UTC", **extra}
-
-
-def command(daemon, *args):
-    return [AMLCTL, "--socket", daemon.path, *args]
-
-
-def amlctl(daemon, *args, env=None, **options):
-    options.setdefault("timeout", LIMIT)
-    done = subprocess.run(command(daemon, *args), capture_output=True, env=env or environment(),
-                          stdin=subprocess.DEVNULL, **options)
-    done.stderr = without_silence(done.stderr)
-    return done
-
-
-def log_offset(request):
-    return int(re.search(r"offset=(\d+)", request.target).group(1))
-
-
-def serve_run(daemon, log, final=None, post=None):
-    """The whole life of one run: `log(request)` answers for the log."""
-    def handle(request):
-        if request.method == "POST":
-            request.connection.json(post or record(status="Queued"), 201)
-        elif "/logs/" in request.target:
-            log(request)
-        else:
-            request.connection.json(final or record())
-    daemon.handle = handle
 
 
 # run: what it sends
-
-def submitted(daemon, *args, env=None, cwd=None):
-    serve_run(daemon, lambda request: request.connection.bytes(b""))
-    done = amlctl(daemon, "run", "-d", *args, env=env, cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.decode() == RUN + "\n"
-    return daemon.requests[0].json, done
-
 
 def test_a_request_says_what_to_run_and_where(daemon, tmp_path):
     body, _ = submitted(daemon, "-e", "mnist", "--display-name", "first", "--tag", "a=b", "--tag", "c==",
@@ -530,28 +478,6 @@ def test_a_full_disk_behind_stdout_is_said(daemon):
     assert done.returncode == 125 and b"No space left on device" in done.stderr
 
 
-def on_terminal(daemon, *args, want=b"", width=None):
-    """stdout and stderr on a terminal: all that came, and the status."""
-    main, other = pty.openpty()
-    if width:
-        import fcntl, struct, termios
-        fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
-    process = subprocess.Popen(command(daemon, *args), stdout=other, stderr=other, stdin=other,
-                               env=environment(TERM="xterm"), start_new_session=True)
-    os.close(other)
-    out = b""
-    while select.select([main], [], [], LIMIT)[0]:
-        try:
-            piece = os.read(main, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        out += piece
-    os.close(main)
-    return process.wait(timeout=LIMIT), without_silence(out).replace(b"\r\n", b"\n").decode(errors="replace")
-
-
 def test_a_terminal_is_told_what_the_run_waits_for(daemon):
     def handle(request):
         if request.method == "POST":
@@ -851,10 +777,6 @@ ODD = [b"outputs/a.txt", b"outputs/sub/b c.bin", b"outputs/sub2/x", b"logs/new\n
        b"outputs/empty", b"outputs/%41"]
 
 
-def quote(name):
-    return "".join(chr(c) if c < 128 and chr(c).isalnum() or chr(c) in "-._~/" else f"%{c:02X}" for c in name)
-
-
 def serve_artifacts(daemon, contents, extra=None):
     def handle(request):
         if request.target.endswith("/artifacts"):
@@ -869,16 +791,6 @@ def serve_artifacts(daemon, contents, extra=None):
     daemon.handle = handle
 
 
-def tree(folder):
-    found = {}
-    for path, _, names in os.walk(os.fsencode(folder)):
-        for name in names:
-            full = os.path.join(path, name)
-            with open(full, "rb") as file:
-                found[os.path.relpath(full, os.fsencode(folder))] = file.read()
-    return found
-
-
 CONTENTS = {name: bytes([i]) * i * 1000 for i, name in enumerate(ODD)}
 
 
@@ -886,7 +798,7 @@ def test_all_artifacts_come_back_under_their_names(daemon, tmp_path):
     serve_artifacts(daemon, CONTENTS)
     done = amlctl(daemon, "download", RUN, "-o", str(tmp_path / "new/out"))
     assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / "new/out") == CONTENTS
+    assert files_of(tmp_path / "new/out") == CONTENTS
     assert b"downloaded 7 files" in done.stderr and done.stdout == b""
     assert os.stat(tmp_path / "new/out/outputs/a.txt").st_mtime == 1795377600.25
     listed = amlctl(daemon, "files", RUN).stdout.decode().splitlines()
@@ -903,7 +815,7 @@ def test_all_artifacts_come_back_under_their_names(daemon, tmp_path):
 def test_names_choose_artifacts(daemon, tmp_path, names, expected):
     serve_artifacts(daemon, CONTENTS)
     assert amlctl(daemon, "download", RUN, *names, "-o", str(tmp_path / "out")).returncode == 0
-    assert sorted(tree(tmp_path / "out")) == expected
+    assert sorted(files_of(tmp_path / "out")) == expected
 
 
 def test_a_name_that_is_none_downloads_nothing(daemon, tmp_path):
@@ -917,7 +829,7 @@ def test_damaged_bytes_are_not_kept(daemon, tmp_path):
     serve_artifacts(daemon, CONTENTS, lambda r: r.connection.bytes(b"wrong") or True)
     done = amlctl(daemon, "download", RUN, "outputs/a.txt", "-o", str(tmp_path / "out"))
     assert done.returncode == 125 and b"damaged" in done.stderr
-    assert tree(tmp_path / "out") == {}
+    assert files_of(tmp_path / "out") == {}
 
 
 @pytest.mark.parametrize("digest, run_is_there, status", [
@@ -941,9 +853,9 @@ def test_a_file_of_a_run_that_ends_may_be_no_artifact(daemon, tmp_path, digest, 
     done = amlctl(daemon, "download", "latest", "-o", str(tmp_path / "out"))
     assert done.returncode == status, done
     if status:
-        assert b"nothing of the name" in done.stderr and tree(tmp_path / "out") == {b"logs/a": b"x"}
+        assert b"nothing of the name" in done.stderr and files_of(tmp_path / "out") == {b"logs/a": b"x"}
     else:
-        assert tree(tmp_path / "out") == {b"logs/a": b"x", b"logs/c": b"x"}
+        assert files_of(tmp_path / "out") == {b"logs/a": b"x", b"logs/c": b"x"}
         assert b"logs/b is no artifact of the run" in done.stderr and b"downloaded 2 files" in done.stderr
 
 
@@ -958,7 +870,7 @@ def test_a_download_that_is_cut_begins_anew(daemon, tmp_path):
 
     serve_artifacts(daemon, CONTENTS, cut_twice)
     assert amlctl(daemon, "download", RUN, "outputs/%41", "-o", str(tmp_path / "out")).returncode == 0
-    assert tree(tmp_path / "out") == {b"outputs/%41": CONTENTS[b"outputs/%41"]}
+    assert files_of(tmp_path / "out") == {b"outputs/%41": CONTENTS[b"outputs/%41"]}
 
 
 @pytest.mark.parametrize("name", [b"../evil", b"/etc/evil", b"a/../../evil", b"a//b"])
@@ -966,7 +878,7 @@ def test_nothing_is_written_outside_of_the_folder(daemon, tmp_path, name):
     serve_artifacts(daemon, {name: b"x"})
     done = amlctl(daemon, "download", RUN, "-o", str(tmp_path / "deep/out"))
     assert done.returncode == 125 and b"refusing" in done.stderr
-    assert tree(tmp_path / "deep") == {}
+    assert files_of(tmp_path / "deep") == {}
 
 
 def test_links_in_the_folder_are_not_followed(daemon, tmp_path):
@@ -979,7 +891,7 @@ def test_links_in_the_folder_are_not_followed(daemon, tmp_path):
     done = amlctl(daemon, "download", RUN, "outputs/sub", "-o", str(tmp_path / "out"))
     assert done.returncode == 125 and b"outputs/sub is in the way" in done.stderr
     assert amlctl(daemon, "download", RUN, "outputs/a.txt", "-o", str(tmp_path / "out")).returncode == 0
-    assert tree(tmp_path / "outside") == {b"kept": b"kept"}
+    assert files_of(tmp_path / "outside") == {b"kept": b"kept"}
     assert not (tmp_path / "out/outputs/a.txt").is_symlink()
 
 
@@ -998,7 +910,7 @@ def test_an_interrupted_download_leaves_no_part(daemon, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=LIMIT) == 130
     assert without_silence(process.stderr.read()) == b"amlctl: interrupted\n"
-    assert tree(tmp_path / "out") == {}
+    assert files_of(tmp_path / "out") == {}
 
 
 def tar_of(folder):
@@ -1027,7 +939,7 @@ def test_a_snapshot_is_laid_out_whole(daemon, tmp_path, source):
     serve_snapshot(daemon, lambda r: r.connection.bytes(tar_of(source)))
     done = amlctl(daemon, "snapshot", "latest", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert tree(tmp_path / RUN) == tree(source)
+    assert tree_of(tmp_path / RUN) == tree_of(source)
     assert os.readlink(tmp_path / RUN / "sub/link") == "../run.sh"
     assert os.access(tmp_path / RUN / "run.sh", os.X_OK)
 
@@ -1058,10 +970,10 @@ def test_a_failed_snapshot_leaves_nothing(daemon, tmp_path, source, fault, exist
 
 def test_a_snapshot_does_not_mix_with_other_files(daemon, tmp_path, source):
     serve_snapshot(daemon, lambda r: r.connection.bytes(tar_of(source)))
-    before = tree(source)
+    before = tree_of(source)
     done = amlctl(daemon, "snapshot", RUN, "-o", str(source))
     assert done.returncode == 125 and b"not empty" in done.stderr
-    assert tree(source) == before
+    assert tree_of(source) == before
 
 
 # usage

@@ -12,15 +12,11 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "blackbox"))
-
-from harness import AMLCTL, BUILD, PYTHON, describe, end_all, processes_below, remove, scratch, wait_for  # noqa: E402
+from harness import AMLCTL, BUILD, PYTHON, describe, end_all, processes_below, remove, scratch, wait_for
 
 LIMIT = 150  # seconds: for a machine that has other things to do
 FAULTS = (

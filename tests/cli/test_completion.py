@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fake_daemon import FakeDaemon, record
-from test_amlctl_client import AMLCTL, LIMIT, daemon, environment  # noqa: F401
+from client import AMLCTL, LIMIT, environment
+from fake_daemon import record
 
 FOLDER = Path(__file__).resolve().parents[2] / "completions"
 STATES = {"NotStarted", "Queued", "Preparing", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",

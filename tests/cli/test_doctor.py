@@ -6,22 +6,17 @@ import contextlib
 import hashlib
 import json
 import os
-import pty
 import shlex
 import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
+import harness
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "blackbox"))
-
-import harness  # noqa: E402
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -181,19 +176,7 @@ def test_a_table_for_people_ends_with_a_summary(patient):
 
 
 def test_on_a_terminal_lines_fit_and_have_colour(patient):
-    main, other = pty.openpty()
-    os.set_inheritable(other, True)
-    subprocess.run(["stty", "cols", "90"], stdin=other, check=True, timeout=20)
-    process = patient.daemon.popen(
-        "--state-dir", patient.state, "doctor", stdout=other, stderr=other, env={"TERM": "xterm"}
-    )
-    os.close(other)
-    text = b""
-    with contextlib.suppress(OSError):  # EIO: the other side is closed
-        while piece := os.read(main, 65536):
-            text += piece
-    os.close(main)
-    assert process.wait(60) == 0
+    text = patient.daemon.on_terminal("--state-dir", patient.state, "doctor", columns=90)
     plain = text.decode().replace("\033[32m", "").replace("\033[33m", "").replace("\033[0m", "").replace("\r", "")
     assert "\033[32mOK\033[0m" in text.decode() and "\033" not in plain, text
     assert max(map(len, plain.splitlines())) <= 90, plain

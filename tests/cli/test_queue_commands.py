@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from fake_daemon import FakeDaemon, record, without_silence
-from test_amlctl_client import LIMIT, RUN, amlctl, command, daemon, environment, on_terminal, submitted  # noqa: F401
+from client import LIMIT, RUN, amlctl, command, environment, on_terminal, submitted
+from fake_daemon import FakeDaemon, record
+from harness import without_silence
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="a socket of root's and a user who is not root")
