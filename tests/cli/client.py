@@ -7,9 +7,8 @@ import subprocess
 
 import harness
 from fake_daemon import record
-from harness import without_silence
+from harness import AMLCTL, without_silence
 
-AMLCTL = os.path.abspath(os.environ.get("AMLCTL", "build/amlctl"))
 RUN = "exp_1_00000001"
 LIMIT = 60
 

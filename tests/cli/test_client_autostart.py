@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from client import AMLCTL, LIMIT, RUN, environment
-from harness import without_silence
+from client import LIMIT, RUN, environment
+from harness import AMLCTL, without_silence
 
 FAKE_AMLAGENTD = f"""#!/usr/bin/env python3
 import argparse, os, sys, time

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from client import AMLCTL, LIMIT, environment
+from client import LIMIT, environment
 from fake_daemon import record
+from harness import AMLCTL
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["run", "list", "show", "logs", "wait", "cancel", "hold", "release", "files", "download", "snapshot", "tag",

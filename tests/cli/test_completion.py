@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from client import AMLCTL, LIMIT, environment
+from client import LIMIT, environment
 from fake_daemon import record
+from harness import AMLCTL
 
 FOLDER = Path(__file__).resolve().parents[2] / "completions"
 STATES = {"NotStarted", "Queued", "Preparing", "Starting", "Running", "Finalizing", "CancelRequested", "Completed",
