@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* strays_driver - strays_kill() once, for test_supervisor.py: strays_driver RUN_DIR CGROUP UID [...] */
+/* strays_driver - strays_kill() once, for test_escapes.py: strays_driver RUN_DIR CGROUP UID [...] */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

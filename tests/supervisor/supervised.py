@@ -31,6 +31,10 @@ def wait_for(condition, what, timeout=20.0):
         time.sleep(0.002)
 
 
+def is_sanitized():
+    return b"libasan" in SUPERVISOR.read_bytes()
+
+
 def encode(*records):
     return b"".join(key.encode() + b"=" + os.fsencode(str(value)) + b"\0" for key, value in records)
 

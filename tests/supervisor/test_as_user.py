@@ -19,7 +19,6 @@ USER, OTHER = 54321, 54322
 GROUPS = [54321, 54399]
 AS_USER = ("user", f"{USER}:{USER}:{','.join(map(str, GROUPS))}")
 
-pytestmark = pytest.mark.timeout(60)
 root = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
 
 
