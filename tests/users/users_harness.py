@@ -277,6 +277,41 @@ def at_the_gate(desk, code, after="", **fields):
     return run, work, gate
 
 
+WHO_AM_I = """
+import json, os, resource
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+os.umask(mask := os.umask(0o077))
+print(json.dumps({
+    "uids": os.getresuid(), "gids": os.getresgid(), "groups": sorted(os.getgroups()), "umask": mask,
+    "capabilities": [status[f"Cap{kind}"].strip() for kind in ("Inh", "Prm", "Eff", "Amb")],
+    "limits": {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name[:7] == "RLIMIT_"},
+    "environment": dict(os.environ), "home": os.path.expanduser("~"), "cwd": os.getcwd(),
+    "descriptors": sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                          if os.path.lexists(f"/proc/self/fd/{fd}")),
+    "session": os.getsid(0) == os.getpid(),
+}))
+"""
+
+
+def told(desk, run):
+    """What WHO_AM_I found in a run that Completed."""
+    record = desk.ended(run)
+    assert record["status"] == "Completed", record
+    return json.loads(desk.std_log(run))
+
+
+def held(desk, files=None, **fields):
+    """A run that is queued and stays there."""
+    run = desk.submit(files, hold=True, **fields)
+    assert desk.record(run)["status"] == "Queued"
+    return run
+
+
+def release(service, run):
+    answer = service.api("POST", f"/v1/runs/{run}/release")
+    assert answer.status == 200, answer
+
+
 QUICK = {"environment": {"python": {"interpreter_path": PYTHON}}}
 
 
