@@ -16,7 +16,8 @@ import time
 
 import harness
 import pytest
-from harness import GATE_MODULE, Gate, process_stat, wait_for
+from harness import process_stat, wait_for
+from script_runs import blocked
 
 SHIM = r"""
 #include <dlfcn.h>
@@ -136,14 +137,6 @@ def in_order(record):
         assert seconds(record["end_time_utc"]) >= seconds(record["start_time_utc"]), record
     used = record["resources_used"]
     assert used is None or min(value for value in used.values() if value is not None) >= 0, record
-
-
-def blocked(daemon, script="print('up', flush=True)\nWAIT", **fields):
-    """A run that holds a slot until its gate is opened: (id, gate)."""
-    gate = Gate(daemon.root, f"gate{next(daemon.counter)}")
-    run = daemon.submit({"gate.py": GATE_MODULE, "main.py": script.replace("WAIT", gate.code)}, **fields)
-    daemon.printed(run)
-    return run, gate
 
 
 def test_the_library_shifts_the_daemons_clock_and_no_other(timed):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""No room: the disk, its inodes, descriptors and processes run out under a real daemon, and come back.
+"""No room: the disk or its inodes run out under a real daemon, or it takes no writes; and it comes back.
 
 The state folder is a real small file system (a tmpfs of a few megabytes; root alone may mount one). Whatever is
 missing: the daemon answers GETs, says clearly what it cannot do, loses nothing that it acknowledged, and goes on by
@@ -9,19 +9,17 @@ itself once there is room.
 import contextlib
 import errno
 import os
-import resource
 import shutil
 import signal
 import subprocess
-import time
 
 import harness
 import pytest
-from harness import ENDED, GATE_MODULE, Daemon, Gate, alive, one_line_error, process_stat, read_when_there, wait_for
+from harness import ENDED, Daemon, alive, one_line_error, read_when_there, wait_for
+from script_runs import blocked, gate_script, run_folders, said_once, serves, waiting
 
-OTHER_UID = 54321
 NO_SPACE = os.strerror(errno.ENOSPC)
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system, or being another user, needs root")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting a file system needs root")
 
 
 class SmallDaemon(Daemon):
@@ -105,54 +103,6 @@ def make_small():
     yield make
     for daemon in made:
         daemon.close()
-
-
-def serves(daemon):
-    """It answers, and rightly, whatever it is short of."""
-    assert daemon.process.poll() is None, f"the daemon has ended: {daemon.last_words()}"
-    for path in ("/healthz", "/v1/status", "/v1/runs", "/v1/experiments"):
-        answer = daemon.api("GET", path, timeout=20)
-        assert answer.status == 200, (path, answer)
-
-
-def gate_script(daemon, text):
-    """A run that waits at WAIT for the gate: (id, gate)."""
-    gate = Gate(daemon.root, f"gate{next(daemon.counter)}")
-    return daemon.submit({"gate.py": GATE_MODULE, "main.py": text.replace("WAIT", gate.code)}), gate
-
-
-def blocked(daemon):
-    """A run that holds a slot until its gate is opened: (id, gate)."""
-    run, gate = gate_script(daemon, "print('up', flush=True)\nWAIT")
-    daemon.printed(run)
-    return run, gate
-
-
-def waiting(daemon, run, words):
-    """The record, once one of its warnings says what it waits for."""
-
-    def look():
-        record = daemon.record(run)
-        assert record["status"] not in ENDED, record
-        return record if any(words in warning for warning in record["warnings"]) else None
-
-    return wait_for(look, f"{run} says that it waits for room")
-
-
-def said_once(record, words):
-    said = [warning for warning in record["warnings"] if words in warning]
-    assert len(said) == 1, record["warnings"]
-    return said[0]
-
-
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def run_folders(daemon):
-    return sorted(os.listdir(daemon.state / "runs"))
 
 
 # -- a full disk ----------------------------------------------------------------------------------
@@ -536,195 +486,3 @@ def test_a_state_folder_that_is_read_only_is_refused_at_the_start(make_small):
     subprocess.run(["mount", "-o", "remount,rw", str(daemon.state)], check=True)
     daemon.start()
     assert daemon.std_log(done) == b"kept\n"
-
-
-# -- descriptors ----------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def limited(daemon, what, soft):
-    """The soft limit of the running daemon, and back. As its own user: root may lack the capability for others."""
-
-    def limit(value):
-        subprocess.run(
-            ["prlimit", f"--{what}={value}:", "--pid", str(daemon.process.pid)], check=True, cwd="/",
-            user=daemon.user, group=daemon.user, extra_groups=None if daemon.user is None else [],
-        )
-
-    name = {"nofile": resource.RLIMIT_NOFILE, "nproc": resource.RLIMIT_NPROC}[what]
-    before = resource.prlimit(daemon.process.pid, name)[0] if daemon.user is None else resource.getrlimit(name)[0]
-    limit(soft)
-    try:
-        yield
-    finally:
-        if daemon.process.poll() is None:
-            limit("unlimited" if before == resource.RLIM_INFINITY else before)
-
-
-def ask_on(connection, method, path, body=None):
-    connection.request(method, path, body=body)
-    return harness.Answer(connection.getresponse())
-
-
-def test_with_few_descriptors_requests_are_refused_and_nothing_is_lost(make_daemon):
-    """From as many as it uses to enough for a run: each submit is accepted or refused, what was accepted completes."""
-    daemon = make_daemon(config={"stop_grace_seconds": 1, "max_running_runs": 2})
-    daemon.finish("print('warm')")
-    pid = daemon.process.pid
-    used = len(os.listdir(f"/proc/{pid}/fd"))
-    kept = []
-    for room in range(1, 24):
-        with limited(daemon, "nofile", used + room):
-            with contextlib.suppress(OSError, AssertionError):
-                answer = daemon.api("POST", "/v1/runs", harness.json.dumps(daemon.request(f"print({room})")), timeout=5)
-                assert answer.status in (201, 503), answer
-                if answer.status == 201:
-                    kept.append(answer.json["run_id"])
-                else:
-                    assert os.strerror(errno.EMFILE) in answer.error["message"], answer
-        serves(daemon)
-    assert kept, "with the most room a run is accepted"
-    for run in kept:
-        record = daemon.ended(run)
-        assert record["status"] == "Completed", record
-    listed = {run["run_id"] for run in daemon.api("GET", "/v1/runs").json}
-    assert set(kept) < listed and all(daemon.ended(run)["status"] == "Completed" for run in listed)
-
-
-def test_without_descriptors_open_connections_are_served_and_nothing_spins(make_daemon):
-    """What cannot be looked at is not declared dead: the run that ends meanwhile ends when it can be looked at."""
-    daemon = make_daemon(config={"stop_grace_seconds": 1, "max_running_runs": 1})
-    blocker, gate = blocked(daemon)
-    queued = daemon.submit("print('ran')")
-    pid = daemon.process.pid
-    connection = daemon.connect(timeout=20)
-    assert ask_on(connection, "GET", "/healthz").status == 200
-    with limited(daemon, "nofile", 3):
-        knock = harness.socket.socket(harness.socket.AF_UNIX)
-        knock.connect(daemon.socket)  # in the queue of the kernel: to be accepted when there is room
-        gate.open()
-        spent, began = cpu_seconds(pid), time.monotonic()
-        wait_for(lambda: time.monotonic() - began > 2, "two seconds of want")
-        spent = cpu_seconds(pid) - spent
-        assert spent < 1, f"{spent} s of CPU in {time.monotonic() - began} s"
-        for run in (blocker, queued):
-            assert ask_on(connection, "GET", f"/v1/runs/{run}").json["status"] not in ENDED
-        answer = ask_on(connection, "POST", "/v1/runs", harness.json.dumps(daemon.request("print(1)")))
-        assert answer.status == 503 and os.strerror(errno.EMFILE) in answer.error["message"], answer
-    knock.close()
-    connection.close()
-    assert daemon.ended(blocker, timeout=45)["status"] == "Completed"
-    assert daemon.ended(queued)["status"] == "Completed" and daemon.std_log(queued) == b"ran\n"
-
-
-def test_a_daemon_that_starts_with_too_few_descriptors_says_so(make_daemon):
-    daemon = make_daemon(config={"stop_grace_seconds": 1})
-    run, gate = blocked(daemon)
-    daemon.kill()
-    for number in range(4, 16, 2):
-        done = subprocess.run(
-            ["prlimit", f"--nofile={number}:{number}", harness.AMLAGENTD, "--user", "--state-dir", str(daemon.state),
-             "--socket", daemon.socket, "--idle-exit", "1"],
-            env=daemon.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1, done
-        assert "open files" in done.stderr.decode(), done
-    daemon.start()
-    assert daemon.record(run)["status"] == "Running", "nothing was declared dead for want of a look"
-    gate.open()
-    assert daemon.ended(run)["status"] == "Completed"
-
-
-# -- processes ------------------------------------------------------------------------------------
-
-
-@needs_root
-def test_without_processes_a_run_waits_and_goes_on(make_daemon):
-    daemon = make_daemon(config={"stop_grace_seconds": 1}, user=OTHER_UID)
-    assert daemon.finish("print('warm')")["status"] == "Completed"
-    with limited(daemon, "nproc", 1):
-        run = daemon.submit("print('ran')")
-        record = waiting(daemon, run, os.strerror(errno.EAGAIN))
-        assert record["start_time_utc"] is None
-        serves(daemon)
-    record = daemon.ended(run)
-    assert (record["status"], daemon.std_log(run)) == ("Completed", b"ran\n"), record
-    said_once(record, os.strerror(errno.EAGAIN))
-
-
-@needs_root
-def test_a_daemon_that_never_had_threads_survives_the_want_of_them(make_daemon):
-    """Nothing was submitted before: all that it starts at the first submit cannot be started."""
-    daemon = make_daemon(config={"stop_grace_seconds": 1}, user=OTHER_UID)
-    with limited(daemon, "nproc", 1):
-        answer = daemon.post("print('ran')")
-        assert answer.status in (201, 503), answer
-        serves(daemon)
-    if answer.status == 201:
-        assert daemon.ended(answer.json["run_id"])["status"] == "Completed"
-    assert daemon.finish("print('more')")["status"] == "Completed"
-
-
-# -- folders that go ------------------------------------------------------------------------------
-
-
-def test_a_state_folder_that_is_removed_is_an_error_and_no_crash(make_daemon):
-    daemon = make_daemon(config={"stop_grace_seconds": 1})
-    daemon.finish("print(1)")
-    wait_for(lambda: not run_folders(daemon), "its folder is cleaned up")
-    shutil.rmtree(daemon.state)
-    answer = daemon.post("print(2)")
-    assert answer.status >= 400 and answer.error["message"], answer
-    assert str(daemon.state) in answer.error["message"] or os.strerror(errno.ENOENT) in answer.error["message"], answer
-    assert one_line_error(daemon.amlctl("run", "main.py", cwd=daemon.source("print(3)")))
-    assert daemon.api("GET", "/healthz").status == 200
-    for path in ("/v1/runs", "/v1/status"):
-        answer = daemon.api("GET", path, timeout=20)
-        assert answer.status == 200 or answer.error["message"], answer
-    assert daemon.process.poll() is None
-    assert daemon.terminate() in (0, -signal.SIGTERM)
-    daemon.state.mkdir(mode=0o700)
-    daemon.start()
-    assert daemon.finish("print(4)")["status"] == "Completed", "a new beginning"
-
-
-def removed_run(daemon, text="import os\nprint(os.getpid(), os.getppid(), flush=True)\nWAIT\nprint('done')"):
-    """A running run whose folder has been removed: (id, gate, (pid, start), supervisor)."""
-    run, gate = gate_script(daemon, text)
-    daemon.printed(run)
-    pid, supervisor = map(int, daemon.std_log(run).split())
-    folder = daemon.state / "runs" / run
-    # The script may be writing what its import compiled.
-    wait_for(lambda: harness.remove(folder) or not folder.exists(), "the folder has been removed")
-    return run, gate, (pid, process_stat(pid)[2]), supervisor
-
-
-@pytest.mark.parametrize("end", ["by itself", "canceled", "supervisor killed"])
-def test_a_run_whose_folder_is_removed_comes_to_an_end(make_daemon, end):
-    """Its verdict has nowhere to be: it is lost, when nothing of it is left."""
-    daemon = make_daemon(config={"stop_grace_seconds": 1, "max_running_runs": 1})
-    run, gate, script, supervisor = removed_run(daemon)
-    serves(daemon)
-    if end == "supervisor killed":
-        os.kill(supervisor, signal.SIGKILL)
-    elif end == "canceled":
-        assert daemon.api("POST", f"/v1/runs/{run}/cancel").status == 202
-    if end != "supervisor killed":
-        gate.open()
-    record = daemon.ended(run, timeout=20)
-    assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
-    assert record["error"]["message"] and record["exit_code"] is None, record
-    assert not alive(*script), "nothing of it goes on"
-    assert daemon.finish("print('next')")["status"] == "Completed", "its slot is free"
-
-
-def test_a_run_whose_folder_was_removed_while_no_daemon_was_there_is_lost(make_daemon):
-    daemon = make_daemon(config={"stop_grace_seconds": 1, "max_running_runs": 1})
-    run, gate, script, supervisor = removed_run(daemon)
-    daemon.kill()
-    daemon.start()
-    record = daemon.ended(run)
-    assert (record["status"], record["error"]["code"]) == ("Failed", "Lost"), record
-    gate.open()
-    wait_for(lambda: not alive(*script) and not alive(supervisor), "its processes have ended")
-    assert daemon.finish("print('next')")["status"] == "Completed", "its slot is free"
