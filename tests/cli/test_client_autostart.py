@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from client import LIMIT, RUN, environment
-from harness import AMLCTL, without_silence
+from harness import AMLCTL, PYTHON, without_silence
 
-FAKE_AMLAGENTD = f"""#!/usr/bin/env python3
+FAKE_AMLAGENTD = f"""#!{PYTHON}
 import argparse, os, sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from fake_daemon import FakeDaemon, record
@@ -86,8 +86,9 @@ def test_a_daemon_that_does_not_start_is_quoted(installed):
     started = time.monotonic()
     done = subprocess.run([str(installed / "bin/amlctl"), "--state-dir", str(state), "list"],
                           capture_output=True, text=True, env=environment(), timeout=LIMIT)
-    assert done.returncode == 125 and time.monotonic() - started < 9, "a start has ten seconds"
-    assert done.stderr == "amlctl: amlagentd did not start: the state folder is of a newer version\n"
+    assert done.returncode == 125 and time.monotonic() - started < 25, "a start has 25 seconds"
+    said = done.stderr.splitlines()  # on a busy machine also what it is waited for
+    assert len(said) <= 2 and said[-1] == "amlctl: amlagentd did not start: the state folder is of a newer version"
 
 
 def test_no_daemon_is_started_when_told_so(installed):
