@@ -12,7 +12,7 @@ import time
 import pytest
 from client import LIMIT, RUN, amlctl, command, environment
 from fake_daemon import record
-from harness import files_of, quote, tree_of, without_silence
+from harness import files_of, quote, tree_of, wait_for, without_silence
 
 ODD = [b"outputs/a.txt", b"outputs/sub/b c.bin", b"outputs/sub2/x", b"logs/new\nline", b"user_logs/\xff'\"\xc3\xa9",
        b"outputs/empty", b"outputs/%41"]
@@ -146,8 +146,7 @@ def test_an_interrupted_download_leaves_no_part(daemon, tmp_path):
     serve_artifacts(daemon, CONTENTS, stall)
     process = subprocess.Popen(command(daemon, "download", RUN, "outputs/a.txt", "-o", str(tmp_path / "out")),
                                stderr=subprocess.PIPE, env=environment())
-    while not list((tmp_path / "out").glob("outputs/.amlctl-*")):
-        time.sleep(0.01)
+    wait_for(lambda: list((tmp_path / "out").glob("outputs/.amlctl-*")), "the download has begun")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=LIMIT) == 130
     assert without_silence(process.stderr.read()) == b"amlctl: interrupted\n"

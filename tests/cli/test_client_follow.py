@@ -11,7 +11,7 @@ import time
 import pytest
 from client import LIMIT, RUN, amlctl, command, environment, log_offset, on_terminal, serve_run
 from fake_daemon import record
-from harness import without_silence
+from harness import wait_for, without_silence
 
 
 def test_stdout_is_the_log_and_the_status_is_the_scripts(daemon):
@@ -108,8 +108,7 @@ def test_a_terminal_is_told_what_the_run_waits_for(daemon):
             request.connection.json(record(status="Queued"), 201)
         elif "/logs/" in request.target:
             # The log, and two looks at the record: what the first said is on the terminal by then.
-            while len([r for r in daemon.requests if r.method == "GET"]) < 3:
-                time.sleep(0.02)
+            wait_for(lambda: len([r for r in daemon.requests if r.method == "GET"]) >= 3, "it looks twice")
             request.connection.chunked(b"output\n")
         else:
             done = "wait=" in request.target
@@ -172,8 +171,7 @@ def test_a_daemon_that_is_away_for_a_moment_is_waited_for(daemon):
     serve_run(daemon, answer)
     process = subprocess.Popen(command(daemon, "--no-autostart", "run", "a.py"), stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, env=environment())
-    while not state["cut"] or os.path.exists(daemon.path):
-        time.sleep(0.01)
+    wait_for(lambda: state["cut"] and not os.path.exists(daemon.path), "the daemon is away")
     time.sleep(0.4)
     daemon.listen()
     out, err = process.communicate(timeout=LIMIT)
