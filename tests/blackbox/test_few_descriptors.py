@@ -63,8 +63,8 @@ def test_with_few_descriptors_requests_are_refused_and_nothing_is_lost(make_daem
     kept = []
     for room in range(1, 24):
         with limited(daemon, "nofile", used + room):
-            with contextlib.suppress(OSError, AssertionError):
-                answer = daemon.api("POST", "/v1/runs", harness.json.dumps(daemon.request(f"print({room})")), timeout=5)
+            with contextlib.suppress(OSError):  # not even a connection can be had
+                answer = daemon.api("POST", "/v1/runs", daemon.request(f"print({room})"), timeout=5)
                 assert answer.status in (201, 503), answer
                 if answer.status == 201:
                     kept.append(answer.json["run_id"])
