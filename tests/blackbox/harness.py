@@ -133,6 +133,14 @@ def alive(pid, start_time=None):
     return stat is not None and stat[0] not in "ZX" and (start_time is None or stat[2] == start_time)
 
 
+def is_connected_and_waits(pid):
+    """Sleep alone says little: one that is being loaded sleeps now and then, too."""
+    with contextlib.suppress(OSError):
+        files = [os.readlink(entry.path) for entry in os.scandir(f"/proc/{pid}/fd")]
+        return process_stat(pid)[0] == "S" and any(file.startswith("socket:") for file in files)
+    return False
+
+
 def processes_below(folder):
     """Processes (no zombies) whose cwd, command line or environment names something in the folder."""
     needle = os.fsencode(str(folder))

@@ -16,7 +16,7 @@ import time
 
 import harness
 import pytest
-from harness import process_stat, wait_for
+from harness import is_connected_and_waits, wait_for
 from script_runs import blocked
 
 SHIM = r"""
@@ -219,7 +219,7 @@ def test_nobody_waits_longer_for_a_jump(timed, jump):
     run, gate = blocked(daemon)
     waiter = daemon.popen("wait", run)
     follower = daemon.popen("logs", "-f", run)
-    wait_for(lambda: all(process_stat(process.pid)[0] == "S" for process in (waiter, follower)), "they wait")
+    wait_for(lambda: all(is_connected_and_waits(process.pid) for process in (waiter, follower)), "they wait")
     connection = daemon.connect()
     began = time.monotonic()
     connection.request("GET", f"/v1/runs/{run}?wait=2")

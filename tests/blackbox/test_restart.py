@@ -7,7 +7,17 @@ import signal
 import time
 
 import pytest
-from harness import GATE_MODULE, Gate, alive, describe, process_stat, processes_below, read_when_there, wait_for
+from harness import (
+    GATE_MODULE,
+    Gate,
+    alive,
+    describe,
+    is_connected_and_waits,
+    process_stat,
+    processes_below,
+    read_when_there,
+    wait_for,
+)
 
 
 def started(daemon, script, gates=1, **fields):
@@ -192,7 +202,7 @@ def test_a_follower_puts_no_other_daemon_in_the_place_of_the_one_that_died(daemo
 def test_wait_survives_a_restart(daemon):
     run, (gate,) = started(daemon, "print('up')\nWAIT0\nraise SystemExit(6)")
     process = daemon.popen("--no-autostart", "wait", run)
-    wait_for(lambda: process_stat(process.pid)[0] == "S", "wait waits")
+    wait_for(lambda: is_connected_and_waits(process.pid), "wait waits")
     daemon.kill()
     daemon.start()
     gate.open()
