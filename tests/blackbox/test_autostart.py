@@ -61,7 +61,7 @@ class Home:
             if alive(pid, start):
                 os.kill(pid, signal.SIGTERM)
                 with contextlib.suppress(AssertionError):
-                    wait_for(lambda p=pid, s=start: not alive(p, s), f"{pid} ends on SIGTERM", timeout=10)
+                    wait_for(lambda p=pid, s=start: not alive(p, s), f"{pid} ends on SIGTERM")
         left = processes_below(self.folder)
         end_all(left)
         return left
@@ -157,7 +157,7 @@ def test_two_daemons_cannot_share_one_state_directory(make_daemon):
         assert str(daemon.state) in other.last_words(), other.last_words()
         assert f"(pid {daemon.process.pid})" in other.last_words(), other.last_words()
         assert daemon.api("GET", "/healthz").status == 200
-        assert other.process.wait(10) != 0
+        assert other.process.wait(20) != 0
     finally:
         other.process = None
         other.state = own

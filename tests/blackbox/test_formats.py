@@ -58,7 +58,7 @@ def refused(daemon):
     before = tree(daemon.state)
     with pytest.raises(AssertionError, match="not ready"):
         daemon.start()
-    assert daemon.process.wait(10) == 1
+    assert daemon.process.wait(20) == 1
     daemon.process = None
     after = tree(daemon.state)
     assert sorted(before) == sorted(after)
@@ -210,7 +210,7 @@ def test_a_run_of_a_newer_format_is_refused_and_left_as_it_is(sample, name):
     (folder / name).write_bytes(text.replace(b"format=1", b"format=2", 1))
     with pytest.raises(AssertionError, match="not ready"):
         daemon.start()  # the history is brought up to date, and that is all
-    assert daemon.process.wait(10) == 1
+    assert daemon.process.wait(20) == 1
     daemon.process = None
     daemon.log.write_text("")
     words = refused(daemon)

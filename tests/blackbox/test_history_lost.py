@@ -158,7 +158,7 @@ def test_a_damaged_page_in_the_middle_is_told_with_what_to_do(daemon):
         file.write(b"\xa5" * 3 * 4096)
     with pytest.raises(AssertionError, match="not ready"):
         daemon.start()
-    assert daemon.process.wait(10) != 0
+    assert daemon.process.wait(20) != 0
     daemon.process = None
     last = daemon.last_words().strip().splitlines()[-1]
     assert "history.db is damaged (" in last and "restore it from a copy" in last, last

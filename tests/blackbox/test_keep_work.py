@@ -11,4 +11,4 @@ def test_work_of_a_failed_run_stays_for_the_days_configured(make_daemon, days, s
     assert (daemon.work(run) / "left-for-a-look").exists()
     daemon.kill()
     daemon.start()
-    wait_for(lambda: daemon.work(run).exists() == stays, "the folder is as configured", timeout=10)
+    wait_for(lambda: daemon.work(run).exists() == stays, "the folder is as configured")

@@ -396,6 +396,6 @@ def test_a_history_of_a_newer_build_or_of_noise_is_refused_and_left_alone(make_d
     with pytest.raises(AssertionError, match="not ready"):
         daemon.start()
     assert "history.db" in daemon.last_words(), daemon.last_words()
-    assert daemon.process.wait(10) != 0
+    assert daemon.process.wait(20) != 0
     daemon.process = None
     assert (daemon.state / "history.db").read_bytes() == noise

@@ -402,7 +402,7 @@ def test_a_daemon_starts_on_a_full_disk_or_says_why_not(make_small):
     try:
         daemon.start()
     except AssertionError:
-        assert daemon.process.wait(10) != 0
+        assert daemon.process.wait(20) != 0
         daemon.process = None
         last = daemon.last_words().strip().splitlines()[-1]
         assert NO_SPACE in last and str(daemon.state) in last, last
@@ -480,7 +480,7 @@ def test_a_state_folder_that_is_read_only_is_refused_at_the_start(make_small):
     subprocess.run(["mount", "-o", "remount,ro", str(daemon.state)], check=True)
     with pytest.raises(AssertionError, match="not ready"):
         daemon.start()
-    assert daemon.process.wait(10) != 0
+    assert daemon.process.wait(20) != 0
     daemon.process = None
     assert os.strerror(errno.EROFS) in daemon.last_words() and str(daemon.state) in daemon.last_words()
     subprocess.run(["mount", "-o", "remount,rw", str(daemon.state)], check=True)

@@ -171,7 +171,7 @@ def test_ctrl_c_detaches_says_so_and_leaves_the_run_alone(shared):
     process = shared.popen("run", "main.py", cwd=source)
     assert process.stdout.readline() == b"up\n"
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=20)
     run = only_run(shared, source.name)["run_id"]
     assert out == b"" and run in err.decode(), (out, err)
     shared.running(run)
@@ -186,7 +186,7 @@ def test_ctrl_c_of_the_whole_terminal_does_not_reach_the_script(shared):
     process = shared.popen("run", "main.py", cwd=source, start_new_session=True)
     pid = int(process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=10)
+    process.communicate(timeout=20)
     run = only_run(shared, source.name)["run_id"]
     shared.running(run)
     assert alive(pid)

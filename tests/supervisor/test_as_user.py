@@ -131,7 +131,7 @@ def test_his_own_limits_are_not_the_machines_want_of_room(theirs):
         record = shell(theirs, "echo never", ("limits", "nproc=0:0")).start().exit()
     finally:
         another.kill()
-        another.wait(10)
+        another.wait(20)
     assert record["exec_errno"] == errno.EUSERS
     assert theirs.log() == b""
 
@@ -222,7 +222,7 @@ def end(*processes):
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(10)
+        process.wait(20)
         process.stdout.close()
 
 
@@ -238,7 +238,7 @@ def test_what_a_lost_run_leaves_is_ended_and_nobody_elses(theirs):
     assert bystander.poll() is None and theirs.members() == [bystander.pid]
     # Of a run whose user is not known everything counts that carries its mark.
     assert strays(theirs) == [1]
-    assert bystander.wait(10) == -signal.SIGKILL
+    assert bystander.wait(20) == -signal.SIGKILL
     end(bystander)
 
 
@@ -259,7 +259,7 @@ def test_a_group_with_somebody_else_in_it_is_not_signalled_as_a_whole(theirs):
 
     wait_for(lambda: users() == [USER, OTHER], "both have become who they are")
     assert strays(theirs, uid=USER)[0] == 1
-    leader.wait(10)
+    leader.wait(20)
     assert users() == [OTHER]
     end(leader)
     wait_for(lambda: theirs.members() == [], "the other one is gone")
@@ -321,7 +321,7 @@ def test_hold_makes_the_place_and_says_so(cgroups, tmp_path):
         assert holder.poll() is None
     finally:
         holder.terminate()
-        assert holder.wait(10) == -signal.SIGTERM
+        assert holder.wait(20) == -signal.SIGTERM
         listener.close()
         (own / "holder").rmdir()
         own.rmdir()
@@ -342,7 +342,7 @@ def test_hold_with_an_abstract_socket_and_without_one(cgroups):
             assert b"READY=1" in listener.recv(1000).splitlines()
         wait_for(lambda: (own / "holder").exists() and populated(own / "holder"), "it has moved")
         holder.terminate()
-        holder.wait(10)
+        holder.wait(20)
     listener.close()
     (own / "holder").rmdir()
     own.rmdir()
@@ -352,5 +352,5 @@ def test_hold_outside_of_a_service_says_what_to_do():
     lines = pathlib.Path("/proc/self/cgroup").read_text().splitlines()
     if "0::/" not in lines:
         pytest.skip("we are in a cgroup of our own, which it would take")
-    done = subprocess.run([SUPERVISOR, "--hold"], stderr=subprocess.PIPE, timeout=10)
+    done = subprocess.run([SUPERVISOR, "--hold"], stderr=subprocess.PIPE, timeout=20)
     assert done.returncode == 1 and b"Delegate=yes" in done.stderr

@@ -41,7 +41,7 @@ def test_exit_0_with_all_its_figures(run):
     assert record["stopped"] == record["exit_code"] == record["signal"] == record["exec_errno"] == 0
     assert record["oom"] == record["leftovers"] == record["stop_us"] == 0
     assert before <= record["start_us"] <= record["end_us"] <= record["gone_us"] <= time.time() * SECOND
-    assert 90_000 <= record["wall_us"] < 10 * SECOND
+    assert 90_000 <= record["wall_us"] < 20 * SECOND
     assert record["peak_bytes"] > 100_000 and record["peak_of_all"] == 0 and record["oom_kills"] == -1
     disk = os.statvfs(run.dir)
     assert abs(record["disk_free_bytes"] - disk.f_bavail * disk.f_frsize) < 1 << 30
@@ -316,18 +316,18 @@ def test_control_that_is_no_pipe(run):
 
 def test_wrong_usage():
     for arguments in ([], ["a", "b"], ["-x"], ["--hold", "x"], [""]):
-        done = subprocess.run([SUPERVISOR, *arguments], stderr=subprocess.PIPE, timeout=10)
+        done = subprocess.run([SUPERVISOR, *arguments], stderr=subprocess.PIPE, timeout=20)
         assert done.returncode == 2 and done.stderr.startswith(b"usage: ")
 
 
 def test_help_and_version():
     for argument, begin in [("--help", b"usage: "), ("--version", b"amlagent-supervisor ")]:
-        done = subprocess.run([SUPERVISOR, argument], stdout=subprocess.PIPE, timeout=10)
+        done = subprocess.run([SUPERVISOR, argument], stdout=subprocess.PIPE, timeout=20)
         assert done.returncode == 0 and done.stdout.startswith(begin)
 
 
 def test_no_such_directory(tmp_path):
-    done = subprocess.run([SUPERVISOR, "none"], cwd=tmp_path, stderr=subprocess.PIPE, timeout=10)
+    done = subprocess.run([SUPERVISOR, "none"], cwd=tmp_path, stderr=subprocess.PIPE, timeout=20)
     assert done.returncode == CANNOT_BEGIN + errno.ENOENT and b"none: No such file" in done.stderr
     assert os.listdir(tmp_path) == []
 
@@ -344,7 +344,7 @@ def test_never_started_twice(run, mark):
 def test_a_held_lock_is_respected(run):
     run.launch("/bin/sleep", "30").start()
     run.running()
-    second = subprocess.run([SUPERVISOR, run.dir], timeout=10)
+    second = subprocess.run([SUPERVISOR, run.dir], timeout=20)
     assert second.returncode == 3
     run.stop(grace=1)
     assert run.exit()["stopped"] == CANCEL

@@ -80,7 +80,7 @@ def ended(services, lab):
         except AssertionError as error:
             trouble.append(str(error))
     with contextlib.suppress(AssertionError):
-        harness.wait_for(lambda: not lab.strays(), "what was killed is gone", 10)
+        harness.wait_for(lambda: not lab.strays(), "what was killed is gone")
     left = lab.strays()
     if left:
         trouble.append("processes of users left over: " + "; ".join(map(harness.describe, left)))

@@ -164,7 +164,7 @@ def test_a_rate_is_a_users_and_is_over_when_he_is_quiet(make_service, ana, ben):
     assert refused.error["message"] and "second" in refused.error["message"], refused
     assert service.desk(ben).api("GET", "/v1/status").status == 200
     assert service.api("GET", "/v1/status").status == 200
-    wait_for(lambda: desk.api("GET", "/v1/status").status == 200, "and then it goes on", 10, 0.3)
+    wait_for(lambda: desk.api("GET", "/v1/status").status == 200, "and then it goes on", interval=0.3)
     told = [(event["uid"], event["result"]) for event in service.events("request")]
     assert told == [(str(ana.uid), "denied")], "once a minute, and of nobody else"
 
@@ -223,7 +223,7 @@ def test_a_client_that_never_ends_its_headers_is_dropped(make_service, ana, ben,
         began = time.monotonic()
         piece = {"header": b"X", "line": b"X-A: b\r\n", "lines without end": b"X-A: " + b"b" * 100 + b"\r\n"}.get(how)
         left = list(slow)
-        while left and time.monotonic() - began < 15:
+        while left and time.monotonic() - began < 30:
             for sock in left:
                 if piece:
                     with contextlib.suppress(OSError):
@@ -393,7 +393,7 @@ sys.stdin.read()
     try:
         assert holder.stdout.readline() == b"on\n"
         for _ in range(20):
-            assert service.desk(ben).api("GET", "/healthz", timeout=10).status == 200
+            assert service.desk(ben).api("GET", "/healthz").status == 200
         assert service.desk(ben).finish()["status"] == "Completed"
         assert harness.alive(service.pid)
     finally:

@@ -288,7 +288,7 @@ def test_all_processes_of_a_run_end_though_they_are_another_users(service, ana, 
     record = desk.ended(run)
     assert record["status"] == "Canceled", record
     assert record["error"]["code"] == {"cancel": "CanceledByUser", "limit": "MaxRunDurationExceeded"}[how]
-    wait_for(lambda: not set(ana.strays()) - before, "no process of the run is left", 10)
+    wait_for(lambda: not set(ana.strays()) - before, "no process of the run is left")
 
 
 def test_a_user_may_end_his_own_processes_and_it_is_told(service, ana):
