@@ -15,7 +15,7 @@ import time
 import harness
 import pytest
 from harness import PYTHON, wait_for
-from load import CLIENT, Reader, load
+from load import CLIENT, Reader, at_best, load
 from users_harness import until_ended
 
 RUNS = int(os.environ.get("AMLAGENT_LOAD_RUNS", "500"))
@@ -102,15 +102,6 @@ SUBMIT_BAD = "POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n
 
 def reads(desk, path="/v1/status", count=300):
     return Reader(desk, path, count).end()
-
-
-def at_best(measure, is_fine):
-    """The first measure that is fine, of three at most: what holds others up does so each time, a busy machine not."""
-    for _ in range(3):
-        measured = measure()
-        if is_fine(measured):
-            break
-    return measured
 
 
 @pytest.mark.parametrize("data", [GET, BAD, SUBMIT_BAD], ids=["list", "missing", "refused"])

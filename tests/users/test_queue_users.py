@@ -2,9 +2,11 @@
 """One queue for many users: who is next, why others wait, who may say so."""
 
 import re
+import time
 
 import pytest
 from harness import ENDED, one_line_error, wait_for
+from load import at_best
 from users_harness import Job, QUICK, until_ended
 
 
@@ -229,9 +231,17 @@ def test_status_says_who_holds_what(make_service, ana, ben):
 
 
 def test_a_thousand_queued_runs_leave_the_service_quick(make_service, ana, ben):
-    import time
-
     service = make_service(config={"max_running_runs": 1})
+
+    def status_takes():
+        took = []
+        for _ in range(20):
+            began = time.monotonic()
+            service.status()
+            took.append(time.monotonic() - began)
+        return sorted(took)[10]
+
+    before = status_takes()
     block = Job(service).running()
     desks = [service.desk(user) for user in (ana, ben)]
     bodies = [desk.request("pass", **QUICK) for desk in desks]
@@ -240,12 +250,8 @@ def test_a_thousand_queued_runs_leave_the_service_quick(make_service, ana, ben):
         answer = desks[number % 2].api("POST", "/v1/runs", bodies[number % 2])
         assert answer.status == 201, answer
         runs.append(answer.json["run_id"])
-    took = []
-    for _ in range(20):
-        began = time.monotonic()
-        service.status()
-        took.append(time.monotonic() - began)
-    assert sorted(took)[10] < 0.2, took
+    during = at_best(status_takes, lambda took: took < 10 * before + 0.2)
+    assert during < 10 * before + 0.2, (before, during)
     began = time.monotonic()
     block.end()
     wait_for(lambda: service.record(runs[0])["status"] in ENDED, "the head goes on")
