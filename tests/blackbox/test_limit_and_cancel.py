@@ -81,8 +81,8 @@ def test_no_limit_is_possible(daemon):
 
 def test_waiting_in_the_queue_does_not_count(make_daemon):
     daemon = make_daemon(config={"max_running_runs": 1, "stop_grace_seconds": 1})
-    blocker = daemon.submit("import time; time.sleep(3.5)")
-    record = daemon.finish("import time; time.sleep(0.3)", max_run_duration_seconds=3)
+    blocker = daemon.submit("import time; time.sleep(8.5)")
+    record = daemon.finish("pass", max_run_duration_seconds=8)  # also a slow start has room in it
     assert record["status"] == "Completed", record
     daemon.ended(blocker)
 
