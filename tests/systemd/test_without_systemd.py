@@ -14,6 +14,7 @@ import time
 
 import harness
 import pytest
+from script_runs import gate_script
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -82,8 +83,9 @@ def test_it_says_when_it_is_ready_how_it_goes_and_that_it_ends(manage):
     manager.daemon.start()
     manager.hears("READY=1")
     assert manager.hears("STATUS=") == "STATUS=0 runs running, 0 queued"
-    run = manager.daemon.submit("import time; time.sleep(1.5)")
+    run, gate = gate_script(manager.daemon, "WAIT")
     manager.hears("STATUS=1 run running, 0 queued")
+    gate.open()
     manager.daemon.ended(run)
     manager.hears("STATUS=0 runs running, 0 queued")
     manager.daemon.terminate()
