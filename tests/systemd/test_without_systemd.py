@@ -390,7 +390,7 @@ def test_it_ends_in_time_though_work_hangs_and_signals_come(manage, tmp_path):
             daemon.process.send_signal(another)
         status = daemon.terminate()
         took = time.monotonic() - began
-    assert status == 0 and took < 20, (status, took)
+    assert status == 0 and took < 40, (status, took)
     python.unlink()
     python.symlink_to(harness.PYTHON)
     daemon.start()
