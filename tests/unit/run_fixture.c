@@ -4,7 +4,6 @@
 
 #include <sqlite3.h>
 #include <stdatomic.h>
-#include <sys/resource.h>
 
 #include "common/log.h"
 #include "common/strv.h"
@@ -52,18 +51,6 @@ void disk_is(enum disk how)
 		vfs->xSetSystemCall(vfs, "pwrite64", (sqlite3_syscall_ptr)disk_pwrite64);
 	}
 	atomic_store(&disk, how);
-}
-
-void descriptors_are(bool there)
-{
-	static rlim_t enough;
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (limit.rlim_cur)
-		enough = limit.rlim_cur;
-	limit.rlim_cur = there ? enough : 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 /* ---- the daemon ---- */

@@ -4,7 +4,7 @@
  *
  * fixture_open() is the daemon's start on the state folder, fixture_close() its orderly end. The
  * disk under the history can be full or slow (disk_is()), descriptors can run out
- * (descriptors_are()), the work threads can be held (hold_threads()).
+ * (descriptors_are() of test.h), the work threads can be held (hold_threads()).
  *
  * There is one fixture at a time, `f`: set_up() makes it, with one slot. Failures abort the test
  * (cmocka).
@@ -76,9 +76,6 @@ void hurry(struct fixture *fixture);
 enum disk { DISK_FINE, DISK_FULL, DISK_SLOW };
 
 void disk_is(enum disk how); /* under the history */
-/* No file can be opened any more (EMFILE), or it can again. Those that are open, history's among
- * them, go on working. */
-void descriptors_are(bool there);
 
 /* ---- the daemon ---- */
 

@@ -2,8 +2,6 @@
 /* test_executor_found - runs that are found after a restart; see runs/supervisor_executor.h */
 #include "executor_fixture.h"
 
-#include <sys/resource.h>
-
 /* ---- runs that go on ---- */
 
 static void a_run_outlives_the_executor_and_is_found_again(void **state)
@@ -101,18 +99,6 @@ static void a_run_that_was_never_started(void **state)
 	uv_run(&loop, UV_RUN_NOWAIT);
 	assert_false(run->ended || nowhere->ended);
 	assert_int_equal(stop(run, 0), -ESRCH);
-}
-
-static void descriptors_are(bool there)
-{
-	static rlim_t enough;
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (limit.rlim_cur)
-		enough = limit.rlim_cur;
-	limit.rlim_cur = there ? enough : 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 static void what_cannot_be_looked_at_is_an_error_and_no_answer(void **state)

@@ -1,79 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /* test_history_check - a look at the database: what it finds, and that it changes nothing; see
  * history.h */
-#include "test.h"
+#include "history_fixture.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/stat.h>
-#include <unistd.h>
 #include <sqlite3.h>
-
-#include "common/file.h"
-#include "common/mem.h"
-#include "common/strbuf.h"
-#include "history/history.h"
 
 #define MAX_SIZE (64u << 20)
 
-struct fixture {
-	char dir[64];
-	char *db;
-	struct history *history; /* NULL: closed */
-};
-
-static struct fixture fixture;
-
-static int set_up(void **state)
+/* Carried out at the latest when the history is opened anew. */
+static void put(struct fixture *f, const char *run_id, enum run_state state)
 {
-	struct fixture *f = &fixture;
+	struct run_record record = make(run_id, "exp", state);
 
-	alarm(60);
-	*f = (struct fixture){ 0 };
-	snprintf(f->dir, sizeof(f->dir), "/tmp/test_history_check.XXXXXX");
-	assert_non_null(mkdtemp(f->dir));
-	f->db = mem_printf("%s/history.db", f->dir);
-	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
-	*state = f;
-	return 0;
-}
-
-static void close_history(struct fixture *f)
-{
-	history_close(f->history);
-	f->history = NULL;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	close_history(f);
-	assert_int_equal(tree_remove(AT_FDCWD, f->dir), 0);
-	free(f->db);
-	alarm(0);
-	return 0;
-}
-
-/* Carried out at once: closing and opening waits for all that is queued. */
-static void reopen(struct fixture *f)
-{
-	close_history(f);
-	assert_int_equal(history_open(f->db, &f->history, NULL), 0);
-}
-
-static void insert(struct fixture *f, const char *run_id, enum run_state state)
-{
-	const struct run_record record = {
-		.run_id = (char *)run_id,
-		.experiment_name = "exp",
-		.state = state,
-		.created_us = 1000,
-		.snapshot_id = "sha256:abc",
-		.exit_code = -1,
-	};
-
+	record.snapshot_id = (char *)"sha256:abc";
 	history_insert(f->history, &record, HISTORY_DURABLE, NULL, NULL);
 }
 
@@ -94,15 +35,6 @@ static void finish(struct fixture *f, const char *run_id)
 	artifacts_add(&artifacts, "outputs/b", 7, NULL, 5);
 	history_finish(f->history, &record, &artifacts, NULL, NULL);
 	artifacts_release(&artifacts);
-}
-
-static void sql(const struct fixture *f, const char *text)
-{
-	sqlite3 *db;
-
-	assert_int_equal(sqlite3_open(f->db, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
 static struct history_check *begin(struct fixture *f, bool in_use)
@@ -149,7 +81,7 @@ static void on_artifact(void *data, const char *run_id, const struct artifact *a
 	told->unknown_digests += digest_equal(&artifact->digest, &zero);
 }
 
-static struct told ask(struct history_check *check)
+static struct told look_at(struct history_check *check)
 {
 	struct told told = { 0 };
 
@@ -171,8 +103,8 @@ static int count_faults(struct history_check *check)
 
 static void fill(struct fixture *f)
 {
-	insert(f, "exp_1", RUN_QUEUED);
-	insert(f, "exp_2", RUN_RUNNING);
+	put(f, "exp_1", RUN_QUEUED);
+	put(f, "exp_2", RUN_RUNNING);
 	finish(f, "exp_2");
 	reopen(f);
 }
@@ -199,7 +131,7 @@ static void a_new_one_is_of_this_format_and_whole(void **state)
 	assert_int_equal(history_check_format(check), history_format());
 	assert_true(history_format() >= 2);
 	assert_int_equal(count_faults(check), 0);
-	assert_int_equal(ask(check).runs, 0);
+	assert_int_equal(look_at(check).runs, 0);
 }
 
 static void runs_and_artifacts_are_told(void **state)
@@ -212,7 +144,7 @@ static void runs_and_artifacts_are_told(void **state)
 	fill(f);
 	close_history(f);
 	check = begin(f, false);
-	told = ask(check);
+	told = look_at(check);
 	assert_int_equal(told.runs, 2);
 	assert_int_equal(told.live, 1);
 	assert_string_equal(told.last_run, "exp_2");
@@ -232,12 +164,12 @@ static void beside_a_daemon_all_is_of_one_moment_until_it_is_renewed(void **stat
 	fill(f);
 	check = begin(f, true);
 	assert_int_equal(count_faults(check), 0);
-	assert_int_equal(ask(check).runs, 2);
-	insert(f, "exp_3", RUN_QUEUED);
+	assert_int_equal(look_at(check).runs, 2);
+	put(f, "exp_3", RUN_QUEUED);
 	reopen(f); /* carried out */
-	assert_int_equal(ask(check).runs, 2);
+	assert_int_equal(look_at(check).runs, 2);
 	assert_int_equal(history_check_renew(check), 0);
-	assert_int_equal(ask(check).runs, 3);
+	assert_int_equal(look_at(check).runs, 3);
 }
 
 /* The bytes of a file; "" when there is none. */
@@ -274,8 +206,8 @@ static void a_log_that_was_left_is_read_and_not_touched(void **state)
 	struct history_check *check;
 
 	fill(f);
-	insert(f, "exp_3", RUN_RUNNING);
-	while (history_check_open(f->db, true, &check, NULL) == 0 && ask(check).runs < 3)
+	put(f, "exp_3", RUN_RUNNING);
+	while (history_check_open(f->db, true, &check, NULL) == 0 && look_at(check).runs < 3)
 		history_check_close(check);
 	history_check_close(check);
 	abandon(f);
@@ -283,7 +215,7 @@ static void a_log_that_was_left_is_read_and_not_touched(void **state)
 		before[i] = bytes_of(f->db, suffixes[i], &sizes[i]);
 	check = begin(f, false);
 	assert_int_equal(count_faults(check), 0);
-	assert_int_equal(ask(check).runs, 3);
+	assert_int_equal(look_at(check).runs, 3);
 	history_check_close(check);
 	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
 		after[i] = bytes_of(f->db, suffixes[i], &size);
@@ -320,7 +252,7 @@ static void damage_is_found_and_what_can_be_read_is_told(void **state)
 	close(fd);
 	check = begin(f, false);
 	assert_true(count_faults(check) > 0);
-	assert_int_equal(ask(check).runs, 2);
+	assert_int_equal(look_at(check).runs, 2);
 }
 
 static void rows_that_belong_to_nothing_are_found(void **state)
@@ -329,7 +261,7 @@ static void rows_that_belong_to_nothing_are_found(void **state)
 	_cleanup_(history_check_closep) struct history_check *check = NULL;
 
 	close_history(f);
-	sql(f, "INSERT INTO properties VALUES (7, 'a', 'b')");
+	sabotage(f, "INSERT INTO properties VALUES (7, 'a', 'b')");
 	check = begin(f, false);
 	assert_int_equal(count_faults(check), 1);
 }
@@ -341,12 +273,12 @@ static void another_format_is_told_and_another_database_refused(void **state)
 	struct error err = ERROR_INIT;
 
 	close_history(f);
-	sql(f, "PRAGMA user_version = 77");
+	sabotage(f, "PRAGMA user_version = 77");
 	check = begin(f, false);
 	assert_int_equal(history_check_format(check), 77);
 	assert_int_equal(count_faults(check), 0);
 	history_check_close(check);
-	sql(f, "PRAGMA user_version = 0");
+	sabotage(f, "PRAGMA user_version = 0");
 	assert_int_equal(refused(f, false, &err), -EBADMSG);
 	assert_non_null(strstr(err.message, "no run history"));
 	assert_int_equal(truncate(f->db, 0), 0);
@@ -379,8 +311,6 @@ static void a_name_with_signs_of_an_uri_is_a_name(void **state)
 	free(f->db);
 	f->db = mem_strdup(odd);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,19 +78,6 @@ static enum executor_found ask(void)
 
 	assert_int_equal(run_folder_ask(folder, &found, &record), 0);
 	return found;
-}
-
-/* No file can be opened any more, or it can again. */
-static void descriptors_are(bool there)
-{
-	static rlim_t enough;
-	struct rlimit limit;
-
-	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
-	if (limit.rlim_cur)
-		enough = limit.rlim_cur;
-	limit.rlim_cur = there ? enough : 0;
-	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
 /* ---- the questions, in their order ---- */
