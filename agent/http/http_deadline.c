@@ -191,9 +191,14 @@ void http_deadline_watch(struct http_connection *connection)
 
 void http_deadline_forget(struct http_connection *connection)
 {
-	epoll_ctl(connection->server->arrivals, EPOLL_CTL_DEL, connection->fd, NULL);
+	struct http_server *server = connection->server;
+
+	epoll_ctl(server->arrivals, EPOLL_CTL_DEL, connection->fd, NULL);
 	if (connection->half_closed)
-		connection->server->half_closed--;
+		server->half_closed--;
+	/* The last one: nobody is waited for, and a daemon that has nothing to do does not wake up. */
+	if (server->connections == 1)
+		uv_timer_stop(&server->deadline);
 }
 
 /* ---- begin and end ---- */

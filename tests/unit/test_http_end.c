@@ -175,6 +175,40 @@ static void idle_server_does_not_wake_up(void **state)
 	fixture_close(&f);
 }
 
+static void short_client(struct fixture *f)
+{
+	_cleanup_(closep) int one = dial(f);
+	_cleanup_(closep) int two = dial(f);
+
+	expect(one, GET("/what"), 200, "GET /what|-|1|1");
+	expect(two, GET("/what"), 200, "GET /what|-|1|1");
+}
+
+static void count_timer(uv_handle_t *handle, void *data)
+{
+	unsigned *count = data;
+
+	*count += handle->type == UV_TIMER && uv_is_active(handle);
+}
+
+static void nothing_is_timed_when_all_have_left(void **state)
+{
+	struct fixture f;
+	unsigned timers = 0;
+
+	(void)state;
+	prepare(&f);
+	f.options.limits.request_timeout_seconds = 10;
+	f.options.idle_timeout_seconds = 30;
+	fixture_start(&f);
+	with_client(&f, short_client);
+	wait_for_connections(&f, 0);
+	uv_run(&f.loop, UV_RUN_NOWAIT);
+	uv_walk(&f.loop, count_timer, &timers);
+	assert_int_equal(timers, 0);
+	fixture_close(&f);
+}
+
 /* ---- the server ends ---- */
 
 static void open_ends_client(struct fixture *f)
@@ -341,6 +375,7 @@ int main(void)
 		cmocka_unit_test(client_that_leaves_is_noticed),
 		cmocka_unit_test(idle_connection_is_closed),
 		cmocka_unit_test(idle_server_does_not_wake_up),
+		cmocka_unit_test(nothing_is_timed_when_all_have_left),
 		cmocka_unit_test(free_ends_what_is_open),
 		cmocka_unit_test(free_waits_for_the_replies_still_owed),
 		cmocka_unit_test(what_came_whole_is_answered_before_the_end),
