@@ -40,6 +40,14 @@ static void prepare(struct fixture *f)
 	fixture_init(f, behaviours);
 }
 
+/* A server as prepare() makes it, and all that the client does with it. */
+static void meet(struct fixture *f, void (*client)(struct fixture *f))
+{
+	prepare(f);
+	fixture_start(f);
+	with_client(f, client);
+}
+
 /* ---- the client leaves ---- */
 
 static void half_closed_client(struct fixture *f)
@@ -71,9 +79,7 @@ static void client_that_half_closes_is_still_answered(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, half_closed_client);
+	meet(&f, half_closed_client);
 	with_client(&f, half_closed_stream_client);
 	fixture_close(&f);
 }
@@ -111,9 +117,7 @@ static void client_that_leaves_is_noticed(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, leaving_client);
+	meet(&f, leaving_client);
 	wait_for_connections(&f, 0);
 	assert_int_equal(closed, 1);
 	assert_int_equal(f.streams_closed, 2);
@@ -248,9 +252,7 @@ static void free_waits_for_the_replies_still_owed(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, unanswered_client);
+	meet(&f, unanswered_client);
 	fixture_close(&f);
 	assert_int_equal(f.ended, 1);
 }
@@ -294,9 +296,7 @@ static void what_came_whole_is_answered_before_the_end(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, farewell_client);
+	meet(&f, farewell_client);
 	fixture_begin_close(&f);
 	reply_later(held);
 	fixture_end_close(&f);
@@ -320,9 +320,7 @@ static void an_answer_may_come_late(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, held_client);
+	meet(&f, held_client);
 	fixture_begin_close(&f);
 	reply_after(held, HTTP_SEND_SECONDS * 1000 + 200);
 	fixture_end_close(&f);
@@ -338,9 +336,7 @@ static void a_client_that_does_not_read_is_left(void **state)
 	struct fixture f;
 
 	(void)state;
-	prepare(&f);
-	fixture_start(&f);
-	with_client(&f, held_client);
+	meet(&f, held_client);
 	fixture_begin_close(&f);
 	http_reply(held, 200, NULL, zeroes, size, NULL);
 	fixture_end_close(&f); /* the alarm is earlier than finish_seconds */
