@@ -27,17 +27,6 @@ static void on_deadline(uv_timer_t *timer);
 
 /* ---- the next look ---- */
 
-/* Not later than at `at`. */
-static void arm(struct http_server *server, int64_t at)
-{
-	int64_t wait = (at - clock_boot()) / 1000 + 1;
-	uint64_t ms = wait > 0 ? (uint64_t)wait : 1;
-
-	if (!uv_is_active((uv_handle_t *)&server->deadline) ||
-		uv_timer_get_due_in(&server->deadline) > ms)
-		uv_timer_start(&server->deadline, on_deadline, ms, 0);
-}
-
 static bool awaits_body(const struct http_connection *connection)
 {
 	const struct http_request *request = connection->request;
@@ -64,7 +53,7 @@ static void wait_for(struct http_connection *connection)
 	int64_t at = deadline_of(connection);
 
 	if (at && !connection->server->stopping)
-		arm(connection->server, at);
+		http_timer_by(&connection->server->deadline, on_deadline, at);
 }
 
 /* ---- its time has come ---- */

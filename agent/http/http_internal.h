@@ -159,6 +159,8 @@ struct http_request {
 /* http_server.c */
 void http_server_kick(struct http_server *server);
 void http_server_unpin(struct http_server *server);
+/* It goes off at `at` (clock_boot()), or when it would have before. */
+void http_timer_by(uv_timer_t *timer, uv_timer_cb callback, int64_t at);
 /* It stops, and an answer is to be sent first. */
 void http_server_send_on(struct http_server *server);
 

@@ -38,6 +38,15 @@ static void end_cut_connections(struct http_server *server)
 		http_connection_end_if_cut(c);
 }
 
+void http_timer_by(uv_timer_t *timer, uv_timer_cb callback, int64_t at)
+{
+	int64_t wait = (at - clock_boot()) / 1000 + 1;
+	uint64_t ms = wait > 0 ? (uint64_t)wait : 1;
+
+	if (!uv_is_active((uv_handle_t *)timer) || uv_timer_get_due_in(timer) > ms)
+		uv_timer_start(timer, callback, ms, 0);
+}
+
 /* Let MHD work, then find out when it wants to work again. */
 static void run(struct http_server *server)
 {
@@ -140,16 +149,6 @@ static bool is_answering(const struct http_server *server, int64_t now)
 	return false;
 }
 
-/* Not later than at `at`; MHD's own time may be earlier. */
-static void look_again(struct http_server *server, int64_t now, int64_t at)
-{
-	uint64_t ms = (uint64_t)((at - now) / 1000 + 1);
-
-	if (!uv_is_active((uv_handle_t *)&server->timer) ||
-		uv_timer_get_due_in(&server->timer) > ms)
-		uv_timer_start(&server->timer, on_timer, ms, 0);
-}
-
 /* What MHD reads in the last run before the stop is answered or not whole: nothing that a client
  * would have to wonder about. */
 static void finish(struct http_server *server)
@@ -161,9 +160,9 @@ static void finish(struct http_server *server)
 	if (!is_answering(server, now))
 		stop(server);
 	else if (now < server->send_until_us)
-		look_again(server, now, server->send_until_us);
+		http_timer_by(&server->timer, on_timer, server->send_until_us);
 	else
-		look_again(server, now, server->finish_us);
+		http_timer_by(&server->timer, on_timer, server->finish_us);
 }
 
 static void turn(struct http_server *server)

@@ -112,6 +112,20 @@ static void let_go_on(void)
 	sem_post(&turns.go_on);
 }
 
+/* A connection of BOB's; ANA then has as many as `ana` holds. */
+static int dial_beside(struct fixture *f, int *ana, unsigned count)
+{
+	int bob;
+
+	become(BOB);
+	bob = dial(f);
+	expect_ok(bob);
+	become(ANA);
+	assert_int_equal(open_all(f, ana, count), count);
+	become(0);
+	return bob;
+}
+
 /* ---- requests ---- */
 
 static void turns_client(struct fixture *f)
@@ -120,12 +134,7 @@ static void turns_client(struct fixture *f)
 	_cleanup_(closep) int bob = -EBADF;
 	_cleanup_(closep) int other = -EBADF;
 
-	become(BOB);
-	bob = dial(f);
-	expect_ok(bob);
-	become(ANA);
-	assert_int_equal(open_all(f, ana, ARRAY_SIZE(ana)), ARRAY_SIZE(ana));
-	become(0);
+	bob = dial_beside(f, ana, ARRAY_SIZE(ana));
 	other = dial(f);
 	make_stand(other);
 	for (size_t i = 0; i < ARRAY_SIZE(ana); i++)
@@ -184,12 +193,7 @@ static void stream_turns_client(struct fixture *f)
 	_cleanup_(closep) int bob = -EBADF;
 	_cleanup_(closep) int other = -EBADF;
 
-	become(BOB);
-	bob = dial(f);
-	expect_ok(bob);
-	become(ANA);
-	assert_int_equal(open_all(f, ana, ARRAY_SIZE(ana)), ARRAY_SIZE(ana));
-	become(0);
+	bob = dial_beside(f, ana, ARRAY_SIZE(ana));
 	other = dial(f);
 	make_stand(other);
 	for (size_t i = 0; i < ARRAY_SIZE(ana); i++)
